@@ -1,0 +1,34 @@
+//! Who plays the kernel.
+//!
+//! On Linux nobody faults by message until a front end does (FUSE, userfaultfd); a test installs
+//! its own [`Kernel`]: scripted requests, mapped clients made of memory, whatever it checks.
+
+use pager_abi::{Cookie, Tag, socket::ZapWhat};
+use platform::host::CopyError;
+use std::sync::{Arc, RwLock};
+use syscall::schemev2::{Cqe, Sqe};
+
+/// The kernel's side of the protocol: what the seam's message functions become.
+pub trait Kernel: Send + Sync {
+    /// Takes the answers, then waits for a message; `None`: closed.
+    fn receive(&self, mask: u64, answers: &[Cqe]) -> Option<Sqe>;
+    /// Revokes mappings; whether a page was used.
+    fn zap(&self, cookie: Cookie, offset: u64, len: u64, what: ZapWhat) -> bool;
+    /// Makes mappings read-only; pages that were writable.
+    fn wrprotect(&self, cookie: Cookie, offset: u64, len: u64) -> u64;
+    /// From the client's buffer; a missing page leaves what is before it in `to`.
+    fn copy_in(&self, tag: Tag, offset: usize, to: &mut [u8]) -> Result<(), CopyError>;
+    /// To the client's buffer.
+    fn copy_out(&self, tag: Tag, offset: usize, from: &[u8]) -> Result<(), CopyError>;
+}
+
+static KERNEL: RwLock<Option<Arc<dyn Kernel>>> = RwLock::new(None);
+
+/// Installs the kernel's side for this process (`None`: no clients).
+pub fn install(kernel: Option<Arc<dyn Kernel>>) {
+    *KERNEL.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = kernel;
+}
+
+pub(crate) fn current() -> Option<Arc<dyn Kernel>> {
+    KERNEL.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+}

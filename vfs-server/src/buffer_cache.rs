@@ -1,0 +1,183 @@
+//! Metadata blocks of a disk, in private memory: Linux's buffer heads for metadata.
+//!
+//! Owns: reading a block once, keeping it while it is in use or dirty, writing it back. Does not
+//! own: what is in it (the file system), nor file data (the page cache).
+//!
+//! A buffer's bytes are only reached under its lock, by [`Buffer::read`] and [`Buffer::modify`];
+//! what must change together in one block changes in one `modify`. Checksums are the file system's.
+//!
+//! | | read | modify | write back | drop |
+//! |---|---|---|---|---|
+//! | **read** | buffer lock | buffer lock | buffer lock, copies | in use: kept |
+//! | **modify** | | buffer lock | copies under the lock, dirty again after it | dirty: kept |
+
+use crate::error::Result;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use hashbrown::HashMap;
+use platform::block::{self, BlockDevice, SECTOR_SIZE};
+use platform::lockdep::{BUFFER, BUFFER_CACHE};
+use platform::sync::Mutex;
+
+/// A metadata block in memory.
+pub struct Buffer {
+    block: u64,
+    bytes: Mutex<Option<Vec<u8>>>,
+    dirty: AtomicBool,
+    used: AtomicU64,
+}
+
+/// The metadata blocks of one disk.
+pub struct BufferCache {
+    device: Arc<dyn BlockDevice>,
+    block_size: usize,
+    capacity: usize,
+    clock: AtomicU64,
+    table: Mutex<HashMap<u64, Arc<Buffer>>>,
+}
+
+impl Buffer {
+    /// Its number, in blocks of the file system.
+    pub fn block(&self) -> u64 {
+        self.block
+    }
+
+    /// Looks at the bytes. Buffers nest in ascending block order only.
+    pub fn read<R>(&self, look: impl FnOnce(&[u8]) -> R) -> R {
+        // A buffer is filled before it is handed out.
+        look(self.bytes.lock_key(self.block).as_deref().unwrap_or(&[]))
+    }
+
+    /// Changes the bytes; they are written by the next sync at the latest.
+    pub fn modify<R>(&self, change: impl FnOnce(&mut [u8]) -> R) -> R {
+        let mut bytes = self.bytes.lock_key(self.block);
+        self.dirty.store(true, Ordering::Release);
+        change(bytes.as_deref_mut().unwrap_or(&mut []))
+    }
+
+    /// As [`Buffer::modify`], where the change may find that it must not be made: with an error the
+    /// bytes must be as they were.
+    pub fn try_modify<R, E>(&self, change: impl FnOnce(&mut [u8]) -> Result<R, E>) -> Result<R, E> {
+        let mut bytes = self.bytes.lock_key(self.block);
+        let result = change(bytes.as_deref_mut().unwrap_or(&mut []));
+        if result.is_ok() {
+            self.dirty.store(true, Ordering::Release);
+        }
+        result
+    }
+}
+
+impl BufferCache {
+    /// An empty cache of `device` that keeps at most `capacity` clean blocks of `block_size` bytes.
+    pub fn new(device: Arc<dyn BlockDevice>, block_size: u32, capacity: usize) -> Self {
+        Self {
+            device,
+            block_size: block_size as usize,
+            capacity,
+            clock: AtomicU64::new(0),
+            table: Mutex::new(&BUFFER_CACHE, HashMap::new()),
+        }
+    }
+
+    /// The disk.
+    pub fn device(&self) -> &Arc<dyn BlockDevice> {
+        &self.device
+    }
+
+    /// Bytes of a block.
+    pub fn block_size(&self) -> usize {
+        self.block_size
+    }
+
+    /// The block with its contents on the disk, or as last modified.
+    pub fn get(&self, block: u64) -> Result<Arc<Buffer>> {
+        let buffer = self.entry(block);
+        let mut bytes = buffer.bytes.lock_key(block);
+        if bytes.is_none() {
+            let mut fresh = vec![0; self.block_size];
+            block::read(&*self.device, self.sector(block), &mut fresh)?;
+            *bytes = Some(fresh);
+        }
+        drop(bytes);
+        Ok(buffer)
+    }
+
+    /// The block as zeros, without reading it, dirty: for a block that was just allocated.
+    pub fn get_zeroed(&self, block: u64) -> Arc<Buffer> {
+        let buffer = self.entry(block);
+        *buffer.bytes.lock_key(block) = Some(vec![0; self.block_size]);
+        buffer.dirty.store(true, Ordering::Release);
+        buffer
+    }
+
+    /// The block was freed: whatever is in memory of it is never written.
+    pub fn forget(&self, block: u64) {
+        if let Some(buffer) = self.table.lock().remove(&block) {
+            buffer.dirty.store(false, Ordering::Release);
+        }
+    }
+
+    /// Writes every dirty block and waits for it. Durable only after a flush of the device.
+    pub fn write_back(&self) -> Result<()> {
+        let mut dirty: Vec<Arc<Buffer>> =
+            self.table.lock().values().filter(|buffer| buffer.dirty.load(Ordering::Acquire)).cloned().collect();
+        dirty.sort_unstable_by_key(|buffer| buffer.block);
+        let mut outcome = Ok(());
+        for buffer in dirty {
+            if let Err(error) = self.write_buffer(&buffer) {
+                outcome = Err(error);
+            }
+        }
+        outcome
+    }
+
+    /// Writes one block if it is dirty, and waits for it.
+    pub fn write_buffer(&self, buffer: &Buffer) -> Result<()> {
+        if !buffer.dirty.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let copy = buffer.read(|bytes| bytes.to_vec());
+        let written = block::write(&*self.device, self.sector(buffer.block), &copy);
+        if written.is_err() {
+            buffer.dirty.store(true, Ordering::Release);
+        }
+        Ok(written?)
+    }
+
+    fn sector(&self, block: u64) -> u64 {
+        block.saturating_mul(self.block_size as u64 / SECTOR_SIZE)
+    }
+
+    fn entry(&self, block: u64) -> Arc<Buffer> {
+        let now = self.clock.fetch_add(1, Ordering::Relaxed);
+        let mut table = self.table.lock();
+        if table.len() > self.capacity && !table.contains_key(&block) {
+            evict_clean(&mut table, self.capacity / 4);
+        }
+        let buffer = table.entry(block).or_insert_with(|| {
+            Arc::new(Buffer {
+                block,
+                bytes: Mutex::new(&BUFFER, None),
+                dirty: AtomicBool::new(false),
+                used: AtomicU64::new(now),
+            })
+        });
+        buffer.used.store(now, Ordering::Relaxed);
+        buffer.clone()
+    }
+}
+
+/// Drops about `count` of the clean blocks that nobody holds, the longest unused first.
+fn evict_clean(table: &mut HashMap<u64, Arc<Buffer>>, count: usize) {
+    let mut idle: Vec<(u64, u64)> = table
+        .values()
+        .filter(|buffer| Arc::strong_count(buffer) == 1 && !buffer.dirty.load(Ordering::Acquire))
+        .map(|buffer| (buffer.used.load(Ordering::Relaxed), buffer.block))
+        .collect();
+    idle.sort_unstable();
+    for (_, block) in idle.into_iter().take(count.max(1)) {
+        table.remove(&block);
+    }
+}

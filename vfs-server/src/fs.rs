@@ -1,0 +1,360 @@
+//! What a file system implements, named after Linux's operation tables.
+//!
+//! Owns: the traits and the values that pass through them. Does not own: the generic code that
+//! calls them (`inode`, `page_cache`, `file`, `writeback`), nor any file system's logic.
+//!
+//! A file system never sees a folio here: it says where blocks are ([`InodeOperations::map_blocks`]),
+//! hands inline bytes over, and is told what was written. (One with a write path of its own works
+//! on `page_cache` directly.) It never sees a client either.
+//!
+//! Which lock the caller holds, by operation (`inode` = the inode lock of the file or directory):
+//!
+//! | operation | inode lock | invalidate lock | folio locks |
+//! |---|---|---|---|
+//! | lookup, readdir, readlink | shared | - | - |
+//! | create, mkdir, symlink, link, unlink, rmdir | exclusive on the directory (victim / target too) | - | - |
+//! | rename | rename lock if two directories, both directories exclusive, victim exclusive | - | - |
+//! | setattr | exclusive | - | - |
+//! | truncate | exclusive | exclusive | - |
+//! | write_begin, write_end_inline | exclusive (or the write protocol's) | - | write_end: the folio |
+//! | prepare_mmap | exclusive | - | - |
+//! | page_mkwrite | **none** | shared | none (called before the folio is locked) |
+//! | map_blocks(Read), read_inline | any or none | any | may hold the folio |
+//! | blocks_written | none | none | none (an I/O completion thread) |
+//! | write_inode, evict | none; nobody else uses the inode (evict) | - | - |
+
+use crate::error::Result;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::any::Any;
+
+/// An inode's number on its file system.
+pub type Ino = u64;
+
+/// What kind of file an inode is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum FileKind {
+    Regular,
+    Directory,
+    Symlink,
+    Fifo,
+    Socket,
+    CharDevice,
+    BlockDevice,
+}
+
+/// A point in time: seconds since 1970 and nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub struct Timestamp {
+    pub seconds: i64,
+    pub nanoseconds: u32,
+}
+
+/// What `stat` tells of an inode, apart from its size (which is ordered on its own).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Attributes {
+    /// Permission bits, 0o7777.
+    pub permissions: u16,
+    pub uid: u32,
+    pub gid: u32,
+    pub nlink: u32,
+    pub atime: Timestamp,
+    pub mtime: Timestamp,
+    pub ctime: Timestamp,
+    /// Creation, where the file system knows it.
+    pub crtime: Option<Timestamp>,
+    /// 512-byte sectors in use.
+    pub sectors: u64,
+}
+
+/// What `setattr` changes; `None` stays as it is. ctime becomes `now` in every case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct SetAttributes {
+    pub permissions: Option<u16>,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub atime: Option<Timestamp>,
+    pub mtime: Option<Timestamp>,
+    pub now: Timestamp,
+}
+
+/// Who and when, for whatever makes an inode or changes a directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Credentials {
+    pub uid: u32,
+    pub gid: u32,
+    pub now: Timestamp,
+}
+
+/// An inode as a file system gives it to the inode cache.
+pub struct NewInode {
+    /// Its number.
+    pub ino: Ino,
+    /// Distinguishes two files that had the same number.
+    pub generation: u32,
+    /// Its kind; never changes.
+    pub kind: FileKind,
+    /// Its attributes.
+    pub attributes: Attributes,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The file system's own part.
+    pub operations: Box<dyn InodeOperations>,
+}
+
+/// One name of a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DirectoryEntry<'a> {
+    /// Its inode.
+    pub ino: Ino,
+    /// The name's bytes: no `/`, no NUL, not empty. `.` and `..` are entries too.
+    pub name: &'a [u8],
+    /// The inode's kind, where the directory tells.
+    pub kind: Option<FileKind>,
+    /// Where reading goes on after this entry.
+    pub next: u64,
+}
+
+/// Whether `readdir` shall give another entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReaddirControl {
+    /// Go on.
+    Continue,
+    /// This one did not fit: stop, it is not taken.
+    Full,
+}
+
+/// What a run of blocks of a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MappingState {
+    /// No block: reads as zeros.
+    Hole,
+    /// Allocated and never written: reads as zeros, is written to this device block.
+    Unwritten {
+        /// The first block on the device, in blocks of the file system.
+        device_block: u64,
+    },
+    /// Data.
+    Written {
+        /// The first block on the device, in blocks of the file system.
+        device_block: u64,
+    },
+    /// The contents live in the inode: [`InodeOperations::read_inline`] has them.
+    Inline,
+}
+
+/// A run of blocks of a file with one state (Linux's `struct iomap`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// The first block of the file.
+    pub first: u64,
+    /// Blocks (at least 1; as many as asked at most).
+    pub count: u64,
+    /// What they are.
+    pub state: MappingState,
+}
+
+/// Where a write goes, decided once by `write_begin` and obeyed by everything after it: the
+/// decision travels with the write and is never taken anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteTarget {
+    /// Blocks, which are allocated (written or unwritten) for the whole range.
+    Blocks,
+    /// The inode itself: the folio takes the bytes and stays clean, `write_end_inline` stores them.
+    Inline,
+}
+
+/// `write_begin`'s answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriteBegun {
+    /// Where the bytes go.
+    pub target: WriteTarget,
+    /// The inode's layout generation at the decision: an inline conversion changes it, and a
+    /// `write_end` that finds another one starts the write over.
+    pub layout: u64,
+}
+
+/// What `write_end_inline` did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InlineWritten {
+    /// The bytes are in the inode.
+    Stored,
+    /// The layout changed since `write_begin`: nothing was stored, start the write over.
+    Restart,
+}
+
+/// Where a file system starts its transactions (the lock order has a class on either side).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransactionOrder {
+    /// Before it locks folios (ext4).
+    BeforeFolio,
+    /// Under folio locks (bcachefs).
+    AfterFolio,
+}
+
+/// How full a file system is, in blocks of [`FileSystem::block_size`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct StatFs {
+    pub blocks: u64,
+    pub free: u64,
+    /// Free for those who are not root.
+    pub available: u64,
+    pub inodes: u64,
+    pub free_inodes: u64,
+}
+
+/// Whether a file system waits for what it writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncMode {
+    /// Start writing.
+    Start,
+    /// Everything is durable on return: written and flushed.
+    Wait,
+}
+
+/// A mounted file system: Linux's `super_operations`.
+pub trait FileSystem: Send + Sync {
+    /// "ext4".
+    fn name(&self) -> &'static str;
+    /// Bytes of a block: 512 to 4096, a power of two.
+    fn block_size(&self) -> u32;
+    /// The root directory.
+    fn root(&self) -> Ino;
+    /// Whether it was mounted without the right to write.
+    fn read_only(&self) -> bool;
+    /// Largest file, in bytes.
+    fn max_file_size(&self) -> u64;
+    /// Where its transactions stand in the lock order.
+    fn transaction_order(&self) -> TransactionOrder;
+    /// Reads an inode from the disk (Linux: `iget`). The inode cache calls it once for an inode in
+    /// use. An inode that is free on the disk is [`Error::Stale`](crate::Error::Stale).
+    fn read_inode(&self, ino: Ino) -> Result<NewInode>;
+    /// Free space.
+    fn statfs(&self) -> Result<StatFs>;
+    /// Writes all metadata of the file system. Data of files was written before.
+    fn sync(&self, mode: SyncMode) -> Result<()>;
+    /// Everything was written back, no inode is in use: marks the disk clean, writes the rest.
+    fn unmount(&self) -> Result<()>;
+    /// The mount options in force, `name=value` a line.
+    fn options(&self) -> String;
+}
+
+/// The file system's part of an inode: Linux's `inode_operations` and `address_space_operations`.
+///
+/// `inode` is always the inode that this part belongs to.
+pub trait InodeOperations: Send + Sync {
+    /// To reach the file system's own type of another inode of the same file system.
+    fn as_any(&self) -> &dyn Any;
+
+    // --- directories -------------------------------------------------------------------------
+
+    /// The inode that `name` stands for; `NotFound`. Not asked for `.` or `..` by path walks
+    /// (they go through [`InodeOperations::parent`]).
+    fn lookup(&self, directory: &Inode, name: &[u8]) -> Result<Ino>;
+    /// The parent of a directory, as its `..` says.
+    fn parent(&self, directory: &Inode) -> Result<Ino>;
+    /// Calls `emit` for the entries from position `from` on (0: the start), in an order that stays
+    /// the same while the directory does, until it is `Full` or there is no more.
+    fn readdir(
+        &self,
+        directory: &Inode,
+        from: u64,
+        emit: &mut dyn FnMut(DirectoryEntry<'_>) -> ReaddirControl,
+    ) -> Result<()>;
+    /// Makes a regular file, fifo or socket. `Exists` if the name does.
+    fn create(
+        &self,
+        directory: &Inode,
+        name: &[u8],
+        kind: FileKind,
+        permissions: u16,
+        who: &Credentials,
+    ) -> Result<NewInode>;
+    /// Makes a directory.
+    fn mkdir(&self, directory: &Inode, name: &[u8], permissions: u16, who: &Credentials) -> Result<NewInode>;
+    /// Makes a symbolic link.
+    fn symlink(&self, directory: &Inode, name: &[u8], target: &[u8], who: &Credentials) -> Result<NewInode>;
+    /// Another name for `target` (no directory); counts its links.
+    fn link(&self, directory: &Inode, name: &[u8], target: &Inode, who: &Credentials) -> Result<()>;
+    /// Removes the name of `victim` (no directory); with the last link it becomes an orphan until
+    /// [`InodeOperations::evict`].
+    fn unlink(&self, directory: &Inode, name: &[u8], victim: &Inode, who: &Credentials) -> Result<()>;
+    /// Removes an empty directory; `NotEmpty`.
+    fn rmdir(&self, directory: &Inode, name: &[u8], victim: &Inode, who: &Credentials) -> Result<()>;
+    /// Moves a name; `replaced` is what the new name stood for (same kind rules checked by the
+    /// caller, emptiness of a directory by the file system).
+    fn rename(&self, rename: &Rename<'_>, who: &Credentials) -> Result<()>;
+    /// Where a symbolic link points.
+    fn readlink(&self, inode: &Inode) -> Result<Vec<u8>>;
+
+    // --- attributes --------------------------------------------------------------------------
+
+    /// Changes attributes, here (through [`Inode::update_attributes`]) and on the disk.
+    fn setattr(&self, inode: &Inode, change: &SetAttributes) -> Result<()>;
+    /// Writes the inode's size, times and counts to its buffer (Linux: `write_inode`).
+    fn write_inode(&self, inode: &Inode) -> Result<()>;
+    /// The last user is gone. With no links left its blocks and the inode itself are freed.
+    fn evict(&self, inode: &Inode) -> Result<()>;
+
+    // --- the address space ---------------------------------------------------------------------
+
+    /// What the blocks from `first` on are, at most `max` of them; never allocates.
+    fn map_blocks(&self, inode: &Inode, first: u64, max: u64) -> Result<Mapping>;
+    /// The contents of an inline file (at most [`Inode::size`] bytes), when
+    /// [`InodeOperations::map_blocks`] says `Inline`; `Stale` if it is inline no more (ask again).
+    fn read_inline(&self, inode: &Inode) -> Result<Vec<u8>>;
+    /// A write of [pos, pos + len) is going to happen (len > 0): decides where it goes, and
+    /// allocates (unwritten) what is missing, all of it or an error. Converts an inline file that
+    /// the write would overflow: its old contents are then in folio 0 by
+    /// [`Inode::populate_inline`] or read from the block.
+    fn write_begin(&self, inode: &Inode, pos: u64, len: u64) -> Result<WriteBegun>;
+    /// Stores bytes of a write that `begun` sent inline; `new_size` is the size that the file has
+    /// after it (at least the present one).
+    fn write_end_inline(
+        &self,
+        inode: &Inode,
+        pos: u64,
+        bytes: &[u8],
+        new_size: u64,
+        begun: WriteBegun,
+    ) -> Result<InlineWritten>;
+    /// A shared mapping that may become writable is being made (protocol `mmap-time` converts now).
+    fn prepare_mmap(&self, inode: &Inode) -> Result<()>;
+    /// A page of a shared mapping is about to become dirty: [pos, pos + len) lies within the file.
+    /// Allocates what is missing. A client gets the error of the access.
+    fn page_mkwrite(&self, inode: &Inode, pos: u64, len: u64) -> Result<()>;
+    /// Data of `count` blocks from `first` on has reached the disk: unwritten ones become written,
+    /// and the size on the disk grows to `size` if the write got that far (never past [`Inode::size`]).
+    fn blocks_written(&self, inode: &Inode, first: u64, count: u64, size: u64) -> Result<()>;
+    /// Cuts or extends to `new_size`: frees blocks past it, stores the size. The caller has zeroed
+    /// the tail of the last block in the page cache and dropped the folios past it.
+    fn truncate(&self, inode: &Inode, new_size: u64, now: Timestamp) -> Result<()>;
+    /// After the file's data is on the disk: writes the metadata that is needed to reach it (all of
+    /// the inode unless `data_only`), durable on return.
+    fn fsync(&self, inode: &Inode, data_only: bool) -> Result<()>;
+    /// An extended attribute's value (name with its prefix, "user.x").
+    fn getxattr(&self, inode: &Inode, name: &[u8]) -> Result<Vec<u8>>;
+    /// The names of all extended attributes, with their prefixes.
+    fn listxattr(&self, inode: &Inode) -> Result<Vec<Vec<u8>>>;
+}
+
+/// The arguments of [`InodeOperations::rename`], called on `old_directory`'s operations.
+#[allow(missing_docs)]
+pub struct Rename<'a> {
+    pub old_directory: &'a Inode,
+    pub old_name: &'a [u8],
+    pub inode: &'a Inode,
+    /// May be the same as `old_directory`.
+    pub new_directory: &'a Inode,
+    pub new_name: &'a [u8],
+    pub replaced: Option<&'a Inode>,
+}
+
+pub use crate::inode::Inode;

@@ -1,0 +1,72 @@
+//! The inode: attributes, size and the locks of a file.
+//!
+//! Owns: what every file system's inodes have in common. Does not own: the folios (its
+//! `address_space`), the table of inodes in use (`inode_cache`), nor the file system's own part,
+//! which is behind [`InodeOperations`].
+
+use crate::fs::{Attributes, FileKind, Ino, InodeOperations, NewInode};
+use alloc::boxed::Box;
+use platform::lockdep::{DIRECTORY, INODE, LEAF};
+use platform::sync::{Long, Mutex, RwLock};
+
+/// A file of a mounted file system, while somebody uses it.
+pub struct Inode {
+    /// Its number.
+    pub ino: Ino,
+    /// Distinguishes two files that had the same number.
+    pub generation: u32,
+    /// Its kind; never changes.
+    pub kind: FileKind,
+    /// The inode lock (`i_rwsem`).
+    pub lock: RwLock<()>,
+    attributes: Mutex<Attributes>,
+    size: Long,
+    operations: Box<dyn InodeOperations>,
+}
+
+impl Inode {
+    /// An inode as the file system gave it.
+    pub fn new(new: NewInode) -> Self {
+        let class = if new.kind == FileKind::Directory { &DIRECTORY } else { &INODE };
+        Self {
+            ino: new.ino,
+            generation: new.generation,
+            kind: new.kind,
+            lock: RwLock::new(class, ()),
+            attributes: Mutex::new(&LEAF, new.attributes),
+            size: Long::new(class, new.size),
+            operations: new.operations,
+        }
+    }
+
+    /// The file system's part.
+    pub fn operations(&self) -> &dyn InodeOperations {
+        &*self.operations
+    }
+
+    /// The file system's own type of this inode's part, if it is `T`.
+    pub fn private<T: 'static>(&self) -> Option<&T> {
+        self.operations.as_any().downcast_ref()
+    }
+
+    /// Bytes of the file as clients see it (`i_size`). Who extends it holds the inode lock and the
+    /// folio lock of the last folio; a look without them may be stale at once.
+    pub fn size(&self) -> u64 {
+        self.size.load()
+    }
+
+    /// Sets the size; see [`Inode::size`] for who may.
+    pub fn set_size(&self, size: u64) {
+        self.size.store(size);
+    }
+
+    /// A copy of the attributes.
+    pub fn attributes(&self) -> Attributes {
+        *self.attributes.lock()
+    }
+
+    /// Changes the attributes in memory; the file system's `write_inode` brings them to the disk.
+    pub fn update_attributes<R>(&self, change: impl FnOnce(&mut Attributes) -> R) -> R {
+        change(&mut self.attributes.lock())
+    }
+}
