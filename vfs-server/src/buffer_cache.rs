@@ -10,6 +10,7 @@
 //! |---|---|---|---|---|
 //! | **read** | buffer lock | buffer lock | buffer lock, copies | in use: kept |
 //! | **modify** | | buffer lock | copies under the lock, dirty again after it | dirty: kept |
+//! | **forget** | | the owner's | waits for the write under way | the owner's |
 
 use crate::error::Result;
 use alloc::sync::Arc;
@@ -18,7 +19,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use hashbrown::HashMap;
 use platform::block::{self, BlockDevice, SECTOR_SIZE};
-use platform::lockdep::{BUFFER, BUFFER_CACHE};
+use platform::lockdep::{BUFFER, BUFFER_CACHE, BUFFER_WRITE};
 use platform::sync::Mutex;
 
 /// A metadata block in memory.
@@ -27,6 +28,10 @@ pub struct Buffer {
     bytes: Mutex<Option<Vec<u8>>>,
     dirty: AtomicBool,
     used: AtomicU64,
+    /// What the bytes were found to be by [`BufferCache::get_checked`]; 0: nobody looked yet.
+    checked_as: AtomicU64,
+    /// Held while the disk writes the block.
+    writing: Mutex<()>,
 }
 
 /// The metadata blocks of one disk.
@@ -104,17 +109,36 @@ impl BufferCache {
         Ok(buffer)
     }
 
+    /// As [`BufferCache::get`]; `check` looks at the bytes unless they passed the check of the same
+    /// `kind` before. Kinds (not 0) are the file system's: what a block is and whose.
+    pub fn get_checked<E: From<crate::Error>>(
+        &self,
+        block: u64,
+        kind: u64,
+        check: impl FnOnce(&[u8]) -> Result<(), E>,
+    ) -> Result<Arc<Buffer>, E> {
+        let buffer = self.get(block)?;
+        if buffer.checked_as.load(Ordering::Acquire) != kind {
+            buffer.read(|bytes| check(bytes).inspect(|()| buffer.checked_as.store(kind, Ordering::Release)))?;
+        }
+        Ok(buffer)
+    }
+
     /// The block as zeros, without reading it, dirty: for a block that was just allocated.
     pub fn get_zeroed(&self, block: u64) -> Arc<Buffer> {
         let buffer = self.entry(block);
         *buffer.bytes.lock_key(block) = Some(vec![0; self.block_size]);
+        buffer.checked_as.store(0, Ordering::Release);
         buffer.dirty.store(true, Ordering::Release);
         buffer
     }
 
-    /// The block was freed: whatever is in memory of it is never written.
+    /// The block is going to be freed: whatever is in memory of it is never written after this
+    /// returns, so that it cannot land on what the block is used for next.
     pub fn forget(&self, block: u64) {
-        if let Some(buffer) = self.table.lock().remove(&block) {
+        let forgotten = self.table.lock().remove(&block);
+        if let Some(buffer) = forgotten {
+            let _written = buffer.writing.lock_key(block);
             buffer.dirty.store(false, Ordering::Release);
         }
     }
@@ -135,6 +159,7 @@ impl BufferCache {
 
     /// Writes one block if it is dirty, and waits for it.
     pub fn write_buffer(&self, buffer: &Buffer) -> Result<()> {
+        let _writing = buffer.writing.lock_key(buffer.block);
         if !buffer.dirty.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
@@ -162,6 +187,8 @@ impl BufferCache {
                 bytes: Mutex::new(&BUFFER, None),
                 dirty: AtomicBool::new(false),
                 used: AtomicU64::new(now),
+                checked_as: AtomicU64::new(0),
+                writing: Mutex::new(&BUFFER_WRITE, ()),
             })
         });
         buffer.used.store(now, Ordering::Relaxed);

@@ -76,6 +76,8 @@ pub static EXTENT_TREE: LockClass = LockClass::ascending("i_data_sem", 50);
 pub static ORPHAN: LockClass = LockClass::single("orphan list", 54);
 /// Block and inode allocation.
 pub static ALLOCATOR: LockClass = LockClass::ascending("allocator", 60);
+/// A metadata buffer that the disk is writing.
+pub static BUFFER_WRITE: LockClass = LockClass::ascending("buffer write", 66);
 /// A metadata buffer's bytes.
 pub static BUFFER: LockClass = LockClass::ascending("buffer", 68);
 /// The table of metadata buffers.
