@@ -18,12 +18,14 @@ pub const ROOT: Fd = Fd(3);
 /// The first number that is handed out.
 const FIRST_FREE: usize = 16;
 
+/// Most words of a command to a kernel scheme.
+pub const COMMAND_WORDS: usize = 8;
+
 /// Words of the bitmap: 4,096 numbers.
 const WORDS: usize = 64;
 
 static USED: [AtomicU64; WORDS] = {
-    const FREE: AtomicU64 = AtomicU64::new(0);
-    let mut words = [FREE; WORDS];
+    let mut words = [const { AtomicU64::new(0) }; WORDS];
     words[0] = AtomicU64::new((1 << FIRST_FREE) - 1);
     words
 };
@@ -58,9 +60,9 @@ impl Fd {
         syscall::write(self.0, buf)
     }
 
-    /// Writes native words, the form of most kernel schemes' commands.
+    /// Writes native words (at most [`COMMAND_WORDS`]), the form of most kernel schemes' commands.
     pub fn write_words(self, words: &[usize]) -> Result<usize> {
-        let mut bytes = [0; 8 * size_of::<usize>()];
+        let mut bytes = [0; COMMAND_WORDS * size_of::<usize>()];
         let bytes = &mut bytes[..size_of_val(words)];
         for (chunk, word) in bytes.chunks_exact_mut(size_of::<usize>()).zip(words) {
             chunk.copy_from_slice(&word.to_ne_bytes());

@@ -25,9 +25,23 @@ const LOWEST_ADDRESS: u64 = 0x40_0000;
 
 const PAGE: usize = PAGE_SIZE as usize;
 
+/// Memory that a program finds filled in, readable and writable.
+#[derive(Clone, Copy, Debug)]
+pub struct Region<'a> {
+    /// Where (page aligned).
+    pub address: usize,
+    /// With what.
+    pub bytes: &'a [u8],
+}
+
 /// Starts the ELF program `image` with `args`. It has the descriptors below 16 of this process, and
 /// the kernel schemes.
 pub fn spawn(image: &[u8], args: &[&str]) -> Result<Child> {
+    spawn_with(image, args, &[])
+}
+
+/// As [`spawn`], with `regions` besides the program's own memory.
+pub fn spawn_with(image: &[u8], args: &[&str], regions: &[Region]) -> Result<Child> {
     let elf = ElfBytes::<LittleEndian>::minimal_parse(image).map_err(|_| Error::new(ENOEXEC))?;
     let segments = elf.segments().ok_or(Error::new(ENOEXEC))?;
     if elf.ehdr.e_machine != abi::EM_X86_64 || elf.ehdr.e_type != abi::ET_EXEC {
@@ -39,6 +53,10 @@ pub fn spawn(image: &[u8], args: &[&str]) -> Result<Child> {
     let space = own_space.empty_like()?;
     for segment in segments.iter().filter(|segment| segment.p_type == abi::PT_LOAD && segment.p_memsz > 0) {
         load(image, &segment, &own_space, &space)?;
+    }
+    for region in regions {
+        let pages = Pages { start: region.address, size: region.bytes.len().next_multiple_of(PAGE) };
+        pages.place(&own_space, &space, region.address, region.bytes, MapFlags::PROT_READ | MapFlags::PROT_WRITE)?;
     }
     let start = start_block::Image::new(STACK_TOP, args);
     if start.bytes.len() > STACK_SIZE / 2 {

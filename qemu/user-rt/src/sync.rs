@@ -50,7 +50,6 @@ const CONTENDED: u32 = 2;
 // SAFETY: `lock` returns only after this thread has changed the word from FREE, and only the holder
 // puts FREE back.
 unsafe impl RawMutex for RawFutexMutex {
-    #[expect(clippy::declare_interior_mutable_const, reason = "lock_api's way to a first value")]
     const INIT: Self = Self(AtomicU32::new(FREE));
 
     type GuardMarker = GuardSend;

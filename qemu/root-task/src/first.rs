@@ -1,0 +1,62 @@
+//! From the first instruction to the last.
+
+use crate::{programs, server::Server, status_key};
+use alloc::{format, string::String};
+use root_task::{
+    boot_archive::{Archive, Entry, HEADER, Sizes},
+    boot_conf::{BootConf, Mode},
+};
+use user_rt::{first_process, power, println};
+
+user_rt::first_process!(main);
+
+fn main() -> i32 {
+    let code = match run() {
+        Ok(code) => code,
+        Err(reason) => {
+            println!("root-task: {reason}");
+            1
+        }
+    };
+    power::off(code)
+}
+
+/// Does all of it; the machine's exit code, or why it could not even begin.
+fn run() -> Result<u8, String> {
+    let archive = find_archive()?;
+    let conf = archive.find("etc/boot.conf").ok_or("the boot archive has no etc/boot.conf")?;
+    let conf = BootConf(core::str::from_utf8(conf).map_err(|_| "etc/boot.conf is not text")?);
+    let mode = conf.mode().ok_or("etc/boot.conf names no mode that is known")?;
+
+    if mode == Mode::Contract {
+        return Ok(programs::run_all(archive, conf.programs()).code());
+    }
+    let server = Server::start(archive, conf)?;
+    let tally = match mode {
+        Mode::Shell => programs::run_shell(archive),
+        _ => {
+            status_key::watch();
+            programs::run_all(archive, conf.programs())
+        }
+    };
+    server.unmount()?;
+    Ok(tally.code())
+}
+
+/// The archive begins on the page after this image; where it ends, only its entries tell.
+fn find_archive() -> Result<Archive<'static>, String> {
+    let mut len = 0;
+    loop {
+        // SAFETY: the boot loader appended a whole archive: up to its trailer, a header follows
+        // each entry, and each entry is as long as its header says.
+        let header = unsafe { first_process::after_image(len + HEADER) };
+        let sizes = Sizes::parse(&header[len..]).ok_or_else(|| format!("no boot archive: entry at {len:#x}"))?;
+        // SAFETY: as above.
+        let bytes = unsafe { first_process::after_image(len + sizes.entry()) };
+        let (entry, _) = Entry::parse(&bytes[len..]).ok_or_else(|| format!("boot archive: bad entry at {len:#x}"))?;
+        if entry.is_trailer() {
+            return Ok(Archive(bytes));
+        }
+        len += sizes.entry();
+    }
+}
