@@ -1,13 +1,15 @@
 //! The inode: attributes, size and the locks of a file.
 //!
 //! Owns: what every file system's inodes have in common. Does not own: the folios (its
-//! `address_space`), the table of inodes in use (`inode_cache`), nor the file system's own part,
+//! [`AddressSpace`]), the table of inodes in use (`inode_cache`), nor the file system's own part,
 //! which is behind [`InodeOperations`].
 
 use crate::fs::{Attributes, FileKind, Ino, InodeOperations, NewInode};
+use crate::page_cache::{AddressSpace, PAGE_SHIFT};
 use alloc::boxed::Box;
-use platform::lockdep::{DIRECTORY, INODE, LEAF};
-use platform::sync::{Long, Mutex, RwLock};
+use pager_abi::Cookie;
+use platform::lockdep::{DIRECTORY, INODE, LEAF, TABLE};
+use platform::sync::{Long, Mutex, RwLock, Word};
 
 /// A file of a mounted file system, while somebody uses it.
 pub struct Inode {
@@ -19,20 +21,34 @@ pub struct Inode {
     pub kind: FileKind,
     /// The inode lock (`i_rwsem`).
     pub lock: RwLock<()>,
+    /// Its folios.
+    pub mapping: AddressSpace,
+    /// References of `inode_cache::InodeRef`; at none the inode may be evicted.
+    pub(crate) users: Word,
+    /// What `writeback` has to do for it: the `INODE_*` bits.
+    pub(crate) dirty_state: Word,
     attributes: Mutex<Attributes>,
     size: Long,
     operations: Box<dyn InodeOperations>,
 }
 
 impl Inode {
-    /// An inode as the file system gave it.
+    /// An inode as the file system gave it, outside of any inode cache.
     pub fn new(new: NewInode) -> Self {
+        Self::with_mapping(new, AddressSpace::new(Cookie(0), PAGE_SHIFT as u8))
+    }
+
+    /// An inode as the file system gave it.
+    pub(crate) fn with_mapping(new: NewInode, mapping: AddressSpace) -> Self {
         let class = if new.kind == FileKind::Directory { &DIRECTORY } else { &INODE };
         Self {
             ino: new.ino,
             generation: new.generation,
             kind: new.kind,
             lock: RwLock::new(class, ()),
+            mapping,
+            users: Word::new(&TABLE, 0),
+            dirty_state: Word::new(&TABLE, 0),
             attributes: Mutex::new(&LEAF, new.attributes),
             size: Long::new(class, new.size),
             operations: new.operations,

@@ -2,9 +2,13 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`error`] | why an operation failed; errno only where a request is answered |
+//! | [`server`] | a mounted file system with its workers and threads: where everything starts |
+//! | [`config`] | what can be set at the start |
+//! | [`error`], [`errseq`] | why an operation failed; errors of writeback, told once to each open file |
 //! | [`fs`] | what a file system implements, named after Linux's operation tables |
 //! | [`inode`] | the inode: attributes, size, the locks of a file |
+//! | [`page_cache`] | folios, each file's index of them, the bound on their number |
+//! | [`readahead`] | how far to read ahead |
 //! | [`buffer_cache`] | metadata blocks |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -12,8 +16,15 @@
 extern crate alloc;
 
 pub mod buffer_cache;
+pub mod config;
 pub mod error;
+pub mod errseq;
 pub mod fs;
 pub mod inode;
+pub mod page_cache;
+pub mod readahead;
+pub mod server;
 
+pub use config::Config;
 pub use error::{Error, Result};
+pub use server::Server;

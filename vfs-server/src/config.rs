@@ -1,0 +1,56 @@
+//! What can be set when a server starts.
+
+/// Sizes and counts of a server; the defaults suit a small machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Most pages of file data in memory.
+    pub cache_pages: usize,
+    /// Threads that answer page faults.
+    pub fault_workers: usize,
+    /// Threads that answer everything else.
+    pub request_workers: usize,
+    /// Threads that write dirty folios back.
+    pub writeback_workers: usize,
+    /// Pages of dirty data above which the answers to writers are delayed.
+    pub dirty_limit_pages: usize,
+    /// Dirty data is written back after about this long.
+    pub writeback_interval_ns: u64,
+    /// 64 KiB buffers from which dirty data is written; reserved at the start, at least 2.
+    pub bounce_buffers: usize,
+    /// Inodes that are kept in memory though nobody uses them.
+    pub idle_inodes: usize,
+    /// Names that are kept in memory.
+    pub names: usize,
+    /// How long an operation waits for memory before it fails.
+    pub memory_deadline_ns: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            cache_pages: 8192,
+            fault_workers: 2,
+            request_workers: 4,
+            writeback_workers: 1,
+            dirty_limit_pages: 2048,
+            writeback_interval_ns: 2_000_000_000,
+            bounce_buffers: 16,
+            idle_inodes: 1024,
+            names: 2048,
+            memory_deadline_ns: 10_000_000_000,
+        }
+    }
+}
+
+impl Config {
+    /// The settings with what cannot work made to work: bounds that each need to be at least one.
+    pub(crate) fn checked(mut self) -> Self {
+        self.cache_pages = self.cache_pages.max(64);
+        self.fault_workers = self.fault_workers.max(1);
+        self.request_workers = self.request_workers.max(1);
+        self.writeback_workers = self.writeback_workers.max(1);
+        self.dirty_limit_pages = self.dirty_limit_pages.clamp(16, self.cache_pages / 2);
+        self.bounce_buffers = self.bounce_buffers.max(2);
+        self
+    }
+}

@@ -1,0 +1,385 @@
+//! A folio: a power-of-two run of pages of one file, with its lock and its state.
+//!
+//! Owns: the state word (lock, writeback, mapped, referenced), the state of each block (uptodate,
+//! dirty), the frames. Does not own: where it is found (`address_space`), whether it may stay
+//! (`lru`, `reclaim`), what is done with it.
+//!
+//! Clients that map it change its bytes at any moment: they are only copied in and out.
+//!
+//! Which lock decides, by state:
+//!
+//! | | set | cleared |
+//! |---|---|---|
+//! | attached | insertion | folio lock (truncate, reclaim, evict); re-checked by whoever wins the lock |
+//! | uptodate, a block | folio lock, or the I/O that holds it | never while attached |
+//! | dirty, a block | folio lock; or a failed write, while under writeback | folio lock |
+//! | writeback | folio lock | I/O completion, without the lock |
+//! | mapped, mapped writable | folio lock, before the answer to the fault | folio lock, after ZAP / WRPROTECT |
+//! | referenced, readahead | anybody | anybody |
+
+use crate::inode::Inode;
+use alloc::sync::{Arc, Weak};
+use core::ops::{Deref, Range};
+use core::sync::atomic::{AtomicU32, Ordering};
+use pager_abi::PAGE_SIZE;
+use platform::frame::Frames;
+use platform::lockdep::FOLIO;
+use platform::sync::{BitLock, Bits};
+
+/// log2 of the most pages of a folio.
+pub const MAX_ORDER: u8 = 4;
+
+/// log2 of [`PAGE_SIZE`].
+pub const PAGE_SHIFT: u32 = PAGE_SIZE.trailing_zeros();
+
+/// In an address space; a folio that is no more must be looked up anew.
+const ATTACHED: u32 = 1 << 2;
+/// Used since the clock's hand last passed.
+const REFERENCED: u32 = 1 << 3;
+/// Its bytes as of the last look are on their way to the disk.
+const WRITEBACK: u32 = 1 << 4;
+/// A client may map a page of it.
+const MAPPED: u32 = 1 << 5;
+/// A client may be able to store to a page of it.
+const MAPPED_WRITABLE: u32 = 1 << 6;
+/// Whoever reads it starts the next readahead.
+const READAHEAD: u32 = 1 << 7;
+/// A read of it failed.
+const READ_FAILED: u32 = 1 << 8;
+
+/// No place in the clock.
+pub(super) const NO_SLOT: u32 = u32::MAX;
+
+/// A run of pages of a file in memory.
+pub struct Folio {
+    index: u64,
+    state: BitLock,
+    order: u8,
+    block_shift: u8,
+    /// Its place in the clock; changed under the clock's lock only.
+    pub(super) slot: AtomicU32,
+    uptodate: Bits,
+    dirty: Bits,
+    inode: Weak<Inode>,
+    frames: Arc<Frames>,
+}
+
+/// A folio that the running task has locked.
+pub struct LockedFolio {
+    folio: Arc<Folio>,
+    /// False once the lock was handed over.
+    held: bool,
+}
+
+impl Folio {
+    /// A new folio of `inode` at page `index`, attached to nothing and locked by the running task.
+    pub(super) fn new_locked(inode: Weak<Inode>, index: u64, block_shift: u8, frames: Arc<Frames>) -> LockedFolio {
+        let folio = Arc::new(Self {
+            index,
+            state: BitLock::new(REFERENCED),
+            order: frames.order(),
+            block_shift,
+            slot: AtomicU32::new(NO_SLOT),
+            uptodate: Bits::new(0),
+            dirty: Bits::new(0),
+            inode,
+            frames,
+        });
+        folio.state.lock(&FOLIO, index);
+        LockedFolio { folio, held: true }
+    }
+
+    /// The first page.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// log2 of the number of pages.
+    pub fn order(&self) -> u8 {
+        self.order
+    }
+
+    /// Pages.
+    pub fn pages(&self) -> u64 {
+        1 << self.order
+    }
+
+    /// The page after the last.
+    pub fn end_index(&self) -> u64 {
+        self.index + self.pages()
+    }
+
+    /// Byte offset in the file.
+    pub fn position(&self) -> u64 {
+        self.index << PAGE_SHIFT
+    }
+
+    /// Bytes.
+    pub fn len(&self) -> usize {
+        (PAGE_SIZE as usize) << self.order
+    }
+
+    /// A folio has bytes.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// The bytes.
+    pub fn frames(&self) -> &Arc<Frames> {
+        &self.frames
+    }
+
+    /// The inode it belongs to, while that is in memory.
+    pub fn inode(&self) -> Option<Arc<Inode>> {
+        self.inode.upgrade()
+    }
+
+    /// Bytes of a block.
+    pub fn block_size(&self) -> usize {
+        1 << self.block_shift
+    }
+
+    /// Blocks of the file before this folio.
+    pub fn first_block(&self) -> u64 {
+        self.position() >> self.block_shift
+    }
+
+    /// Blocks of the folio.
+    pub fn blocks(&self) -> u32 {
+        (self.len() >> self.block_shift) as u32
+    }
+
+    /// The blocks that `bytes` of the folio touch, as bits.
+    pub fn blocks_touched(&self, bytes: Range<usize>) -> u64 {
+        if bytes.is_empty() {
+            return 0;
+        }
+        let first = bytes.start >> self.block_shift;
+        let end = (bytes.end + self.block_size() - 1) >> self.block_shift;
+        block_bits(first as u32..end as u32)
+    }
+
+    /// The blocks that lie entirely within `bytes` of the folio, as bits.
+    pub fn blocks_within(&self, bytes: Range<usize>) -> u64 {
+        let first = (bytes.start + self.block_size() - 1) >> self.block_shift;
+        let end = bytes.end >> self.block_shift;
+        block_bits(first as u32..end.max(first) as u32)
+    }
+
+    /// Whether the blocks that `bytes` touch hold the file's contents.
+    #[inline]
+    pub fn is_uptodate(&self, bytes: Range<usize>) -> bool {
+        let wanted = self.blocks_touched(bytes);
+        self.uptodate.load(&FOLIO) & wanted == wanted
+    }
+
+    /// The uptodate blocks.
+    pub fn uptodate_blocks(&self) -> u64 {
+        self.uptodate.load(&FOLIO)
+    }
+
+    /// The dirty blocks.
+    pub fn dirty_blocks(&self) -> u64 {
+        self.dirty.load(&FOLIO)
+    }
+
+    fn has(&self, flag: u32) -> bool {
+        self.state.flags(&FOLIO) & flag != 0
+    }
+
+    /// Whether the folio is still the cache's; only the folio lock keeps it so.
+    pub fn is_attached(&self) -> bool {
+        self.has(ATTACHED)
+    }
+
+    /// Whether it is on its way to the disk.
+    pub fn is_under_writeback(&self) -> bool {
+        self.has(WRITEBACK)
+    }
+
+    /// Whether the last read of it failed.
+    pub fn read_failed(&self) -> bool {
+        self.has(READ_FAILED)
+    }
+
+    /// Whether somebody holds the lock.
+    pub fn is_locked(&self) -> bool {
+        self.state.is_locked()
+    }
+
+    /// It is being used: the clock shall spare it once.
+    #[inline]
+    pub fn mark_referenced(&self) {
+        if !self.has(REFERENCED) {
+            self.state.set(&FOLIO, REFERENCED);
+        }
+    }
+
+    /// Takes the mark of [`Folio::mark_referenced`]; whether it was there.
+    pub fn take_referenced(&self) -> bool {
+        self.has(REFERENCED) && self.state.clear(&FOLIO, REFERENCED) & REFERENCED != 0
+    }
+
+    /// Whoever reads this folio shall start the next readahead.
+    pub fn mark_readahead(&self) {
+        self.state.set(&FOLIO, READAHEAD);
+    }
+
+    /// Takes the mark of [`Folio::mark_readahead`]; whether it was there.
+    #[inline]
+    pub fn take_readahead(&self) -> bool {
+        self.has(READAHEAD) && self.state.clear(&FOLIO, READAHEAD) & READAHEAD != 0
+    }
+
+    /// Locks the folio, waiting for its holder. It may be detached by then.
+    pub fn lock(self: &Arc<Self>) -> LockedFolio {
+        self.state.lock(&FOLIO, self.index);
+        LockedFolio { folio: self.clone(), held: true }
+    }
+
+    /// Locks the folio if nobody holds it.
+    pub fn try_lock(self: &Arc<Self>) -> Option<LockedFolio> {
+        self.state.try_lock(&FOLIO, self.index).then(|| LockedFolio { folio: self.clone(), held: true })
+    }
+
+    /// Waits until nobody holds the lock.
+    pub fn wait_unlocked(&self) {
+        self.state.wait_unlocked("a folio's read");
+    }
+
+    /// Waits until it is not under writeback.
+    pub fn wait_writeback(&self) {
+        self.state.wait_clear(WRITEBACK, "writeback of a folio");
+    }
+
+    /// The read that the locked folio was handed to has ended: `blocks` hold the file's contents.
+    pub(crate) fn end_read(&self, blocks: Option<u64>) {
+        match blocks {
+            Some(blocks) => {
+                self.uptodate.set(&FOLIO, blocks);
+            }
+            None => {
+                self.state.set(&FOLIO, READ_FAILED);
+            }
+        }
+        self.state.unlock_handed(&FOLIO);
+    }
+
+    /// Dirties blocks again whose write failed; the folio is still under writeback.
+    pub(super) fn redirty(&self, blocks: u64) -> u64 {
+        self.dirty.set(&FOLIO, blocks)
+    }
+
+    pub(super) fn end_writeback(&self) {
+        self.state.clear(&FOLIO, WRITEBACK);
+    }
+
+    pub(super) fn attach(&self) {
+        self.state.set(&FOLIO, ATTACHED);
+    }
+
+    pub(super) fn lru_slot(&self) -> u32 {
+        self.slot.load(Ordering::Relaxed)
+    }
+}
+
+impl LockedFolio {
+    /// The folio, to be used after the lock.
+    pub fn folio(&self) -> &Arc<Folio> {
+        &self.folio
+    }
+
+    /// Marks blocks as holding the file's contents.
+    pub fn set_uptodate(&self, blocks: u64) {
+        self.folio.uptodate.set(&FOLIO, blocks);
+        self.folio.state.clear(&FOLIO, READ_FAILED);
+    }
+
+    /// Clients may map it from now on, with the right to store if `writable`.
+    pub fn set_mapped(&self, writable: bool) {
+        let flags = if writable { MAPPED | MAPPED_WRITABLE } else { MAPPED };
+        if self.folio.state.flags(&FOLIO) & flags != flags {
+            self.folio.state.set(&FOLIO, flags);
+        }
+    }
+
+    /// Whether a client may map it.
+    pub fn is_mapped(&self) -> bool {
+        self.folio.has(MAPPED)
+    }
+
+    /// Whether a client may be able to store to it.
+    pub fn is_mapped_writable(&self) -> bool {
+        self.folio.has(MAPPED_WRITABLE)
+    }
+
+    /// ZAP has returned: nobody maps it.
+    pub fn clear_mapped(&self) {
+        self.folio.state.clear(&FOLIO, MAPPED | MAPPED_WRITABLE);
+    }
+
+    /// WRPROTECT has returned: nobody stores to it.
+    pub fn clear_mapped_writable(&self) {
+        self.folio.state.clear(&FOLIO, MAPPED_WRITABLE);
+    }
+
+    pub(super) fn set_dirty(&self, blocks: u64) -> u64 {
+        self.folio.dirty.set(&FOLIO, blocks)
+    }
+
+    pub(super) fn clear_dirty(&self, blocks: u64) -> u64 {
+        self.folio.dirty.clear(&FOLIO, blocks)
+    }
+
+    pub(super) fn set_writeback(&self) {
+        self.folio.state.set(&FOLIO, WRITEBACK);
+    }
+
+    pub(super) fn detach(&self) {
+        self.folio.state.clear(&FOLIO, ATTACHED | MAPPED | MAPPED_WRITABLE);
+    }
+
+    /// Gives the lock to a read that will call [`Folio::end_read`].
+    pub(crate) fn hand_over(mut self) -> Arc<Folio> {
+        self.folio.state.hand_over(&FOLIO);
+        self.held = false;
+        self.folio.clone()
+    }
+}
+
+impl Deref for LockedFolio {
+    type Target = Folio;
+    fn deref(&self) -> &Folio {
+        &self.folio
+    }
+}
+
+impl Drop for LockedFolio {
+    fn drop(&mut self) {
+        if self.held {
+            self.folio.state.unlock(&FOLIO);
+        }
+    }
+}
+
+/// Bits `range.start..range.end`.
+pub fn block_bits(range: Range<u32>) -> u64 {
+    match range.end.saturating_sub(range.start) {
+        0 => 0,
+        count if count >= 64 => u64::MAX,
+        count => ((1 << count) - 1) << range.start,
+    }
+}
+
+/// The runs of consecutive set bits, ascending.
+pub fn block_runs(mut bits: u64) -> impl Iterator<Item = Range<u32>> {
+    core::iter::from_fn(move || {
+        if bits == 0 {
+            return None;
+        }
+        let start = bits.trailing_zeros();
+        let count = (bits >> start).trailing_ones();
+        bits &= !block_bits(start..start + count);
+        Some(start..start + count)
+    })
+}

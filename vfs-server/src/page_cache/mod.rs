@@ -1,0 +1,155 @@
+//! The page cache: folios of files in memory, how many there may be, and how many are dirty.
+//!
+//! Owns: the frames that hold file data and their number, each file's folio index with its marks,
+//! the clock. Does not own: who reads or writes folios (`file`, `fault`), when they are written
+//! (`writeback`) or given back (`reclaim`).
+//!
+//! | module | what |
+//! |---|---|
+//! | [`folio`] | a run of pages: lock, state, state of each block |
+//! | [`address_space`] | the folios of one file |
+//! | `index` | the radix tree with marks under it |
+//! | `lru` | the clock |
+//!
+//! | | read | write | fault | page_mkwrite | truncate | writeback | reclaim |
+//! |---|---|---|---|---|---|---|---|
+//! | **find** | index lock | index lock | index lock | index lock | index lock; attached is re-checked under the folio lock | index lock | as truncate |
+//! | **fill** | folio lock | folio lock | folio lock | folio lock | invalidate lock | (not uptodate: not dirty) | folio lock |
+//! | **dirty** | - | folio lock | - | folio lock | folio lock | folio lock | folio lock |
+
+pub mod address_space;
+pub mod folio;
+mod index;
+mod lru;
+
+pub use address_space::AddressSpace;
+pub use folio::{Folio, LockedFolio, MAX_ORDER, PAGE_SHIFT};
+pub use index::Mark;
+
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use lru::Clock;
+use platform::frame::Frames;
+use platform::sync::WaitQueue;
+
+/// The memory of all files' folios.
+pub struct PageCache {
+    limit: usize,
+    /// Pages charged; a count, which orders nothing.
+    used: AtomicUsize,
+    /// Bytes of dirty blocks; likewise.
+    dirty: AtomicUsize,
+    clock: Clock,
+    room: WaitQueue,
+    wanted: WaitQueue,
+    waiting: AtomicUsize,
+}
+
+impl PageCache {
+    /// A cache of at most `limit` pages.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            used: AtomicUsize::new(0),
+            dirty: AtomicUsize::new(0),
+            clock: Clock::new(limit),
+            room: WaitQueue::new(),
+            wanted: WaitQueue::new(),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// Most pages.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Pages in use.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of dirty blocks.
+    pub fn dirty_bytes(&self) -> usize {
+        self.dirty.load(Ordering::Relaxed)
+    }
+
+    /// Pages above which the reclaimer works ahead.
+    fn high_mark(&self) -> usize {
+        self.limit - self.limit / 16
+    }
+
+    /// Whether reclaim has something to do.
+    pub(crate) fn is_short(&self) -> bool {
+        self.used() > self.high_mark() || self.waiting.load(Ordering::SeqCst) != 0
+    }
+
+    /// Frames for a folio; `None`: none are free. It never waits, whatever the caller holds.
+    pub fn try_alloc(&self, order: u8) -> Option<Arc<Frames>> {
+        let pages = 1usize << order;
+        let used = self.used.fetch_add(pages, Ordering::Relaxed) + pages;
+        let frames = if used <= self.limit && platform::host::choose(2, "folio allocation") == 0 {
+            Frames::alloc(order)
+        } else {
+            None
+        };
+        if frames.is_none() {
+            self.used.fetch_sub(pages, Ordering::Relaxed);
+        }
+        if used > self.high_mark() {
+            self.wanted.wake_all();
+        }
+        frames.map(Arc::new)
+    }
+
+    /// Frames that [`PageCache::try_alloc`] gave are not used, or their folio was detached.
+    pub(super) fn uncharge(&self, order: u8) {
+        self.used.fetch_sub(1 << order, Ordering::Relaxed);
+        if self.waiting.load(Ordering::SeqCst) != 0 {
+            self.room.wake_all();
+        }
+    }
+
+    /// Waits until frames may be free; the caller holds no lock and starts over.
+    pub fn wait_for_room(&self, deadline_ns: u64) -> bool {
+        platform::lockdep::assert_none_held("wait for a free folio");
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        self.wanted.wake_all();
+        let before = self.used();
+        let enough = || {
+            let used = self.used();
+            (used + (1 << MAX_ORDER) <= self.limit || used < before).then_some(())
+        };
+        let room = self.room.wait_for_until("a free folio", deadline_ns, enough).is_some();
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        room
+    }
+
+    /// The reclaimer's wait for work.
+    pub(crate) fn wait_until_wanted(&self, deadline_ns: u64, mut stop: impl FnMut() -> bool) {
+        self.wanted.wait_for_until("memory to be short", deadline_ns, || (self.is_short() || stop()).then_some(()));
+    }
+
+    /// Lets the reclaimer look again.
+    pub(crate) fn kick_reclaim(&self) {
+        self.wanted.wake_all();
+    }
+
+    /// Folios that a full turn of the clock looks at.
+    pub(crate) fn clock_len(&self) -> usize {
+        self.clock.len()
+    }
+
+    /// The folio at which the clock's hand stops next.
+    pub(crate) fn clock_next(&self) -> Option<Arc<Folio>> {
+        self.clock.next()
+    }
+
+    fn count_dirty(&self, folio: &Folio, blocks: u64) {
+        self.dirty.fetch_add(blocks.count_ones() as usize * folio.block_size(), Ordering::Relaxed);
+    }
+
+    fn count_clean(&self, folio: &Folio, blocks: u64) {
+        self.dirty.fetch_sub(blocks.count_ones() as usize * folio.block_size(), Ordering::Relaxed);
+    }
+}
