@@ -1,0 +1,311 @@
+//! The two queues of a socket: who is delivered next.
+//!
+//! Owns: sockets, the client records (one per socket and address space) and the order of delivery.
+//! Faults have a queue of their own and go first when a receiver takes both; within a queue clients
+//! take turns, and a client at its cap waits without being looked at. Notices (one-way messages:
+//! Cancel, the counted Munmap, Close) have no cap, because nothing is held for them on the server.
+
+use crate::{
+    Pager, PagerError, SocketId, VspaceId,
+    message::{Body, State},
+    object::ObjectIndex,
+    slab::{Links, List, NONE},
+};
+use alloc::collections::BTreeMap;
+use pager_abi::{
+    Cookie,
+    fault::Access,
+    socket::{Counters, QUEUE_FAULT, QUEUE_ORDINARY},
+};
+use syscall::schemev2::{Opcode, Sqe, SqeFlags};
+
+/// Index of a queue in the arrays below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queue {
+    Fault = 0,
+    Ordinary = 1,
+}
+
+pub(crate) struct Socket {
+    pub(crate) alive: bool,
+    /// [`Pager::close_socket`] is at work and needs the record.
+    pub(crate) closing: bool,
+    pub(crate) objects: BTreeMap<Cookie, ObjectIndex>,
+    /// Clients that have something queued and are under their cap, in turn.
+    ready: [List; 2],
+    /// One-way messages and cancelled requests.
+    pub(crate) notices: List,
+    /// Objects with grants to give back.
+    pub(crate) giving_back: List,
+    /// Client records of this socket.
+    pub(crate) clients: u32,
+    pub(crate) counters: Counters,
+}
+
+pub(crate) struct Client {
+    pub(crate) socket: SocketId,
+    /// The address space is gone; the record goes with its last message.
+    pub(crate) dead: bool,
+    queued: [List; 2],
+    pub(crate) delivered: [u16; 2],
+    ready: [Links; 2],
+    is_ready: [bool; 2],
+    /// Messages that hold a tag.
+    pub(crate) messages: u32,
+    /// Of these, requests.
+    pub(crate) requests: u32,
+}
+
+impl Pager {
+    /// Makes a socket.
+    pub fn open_socket(&mut self) -> Result<SocketId, PagerError> {
+        let socket = Socket {
+            alive: true,
+            closing: false,
+            objects: BTreeMap::new(),
+            ready: [List::new(); 2],
+            notices: List::new(),
+            giving_back: List::new(),
+            clients: 0,
+            counters: Counters::default(),
+        };
+        self.sockets.insert(socket).map(SocketId)
+    }
+
+    /// The counters of a socket.
+    pub fn counters(&self, socket: SocketId) -> Result<Counters, PagerError> {
+        Ok(self.sockets.get(socket.0).ok_or(PagerError::ServerDead)?.counters)
+    }
+
+    /// Notes that the caller sent a shootdown on behalf of this socket.
+    pub fn count_shootdown(&mut self, socket: SocketId) {
+        if let Some(socket) = self.sockets.get_mut(socket.0) {
+            socket.counters.shootdowns += 1;
+        }
+    }
+
+    pub(crate) fn live_socket(&self, socket: SocketId) -> Result<&Socket, PagerError> {
+        self.sockets.get(socket.0).filter(|socket| socket.alive).ok_or(PagerError::ServerDead)
+    }
+
+    /// The client record of (socket, address space); makes it at first use.
+    pub(crate) fn client_of(&mut self, socket: SocketId, vspace: VspaceId) -> Result<u32, PagerError> {
+        let space = self.vspace_mut(vspace);
+        if let Some(&(_, client)) = space.clients.iter().find(|(of, _)| *of == socket) {
+            return Ok(client);
+        }
+        space.clients.try_reserve(1).map_err(|_| PagerError::NoMemory)?;
+        let client = self.clients.insert(Client {
+            socket,
+            dead: false,
+            queued: [List::new(); 2],
+            delivered: [0; 2],
+            ready: [Links::new(); 2],
+            is_ready: [false; 2],
+            messages: 0,
+            requests: 0,
+        })?;
+        self.vspace_mut(vspace).clients.push((socket, client));
+        self.sockets[socket.0].clients += 1;
+        Ok(client)
+    }
+
+    /// Puts a message at the end of its client's queue.
+    #[inline]
+    pub(crate) fn enqueue(&mut self, index: u32, now: u64) {
+        let message = &mut self.messages[index];
+        message.state = State::Queued;
+        message.since = now;
+        let (queue, client) = (queue_of(&message.body), message.client);
+        self.clients[client].queued[queue as usize].push_back(&mut self.messages, index, |m| &mut m.queued);
+        self.update_ready(client, queue);
+    }
+
+    /// Takes a message that was never delivered out of its client's queue.
+    pub(crate) fn unqueue(&mut self, index: u32) {
+        let message = &self.messages[index];
+        let (queue, client) = (queue_of(&message.body), message.client);
+        self.clients[client].queued[queue as usize].unlink(&mut self.messages, index, |m| &mut m.queued);
+        self.update_ready(client, queue);
+    }
+
+    /// The server has the message no longer: a place under the client's cap is free.
+    #[inline]
+    pub(crate) fn taken_back(&mut self, index: u32) {
+        let message = &self.messages[index];
+        let (queue, client) = (queue_of(&message.body), message.client);
+        self.clients[client].delivered[queue as usize] -= 1;
+        self.update_ready(client, queue);
+    }
+
+    /// Puts the client into, or takes it out of, the turn of its socket.
+    #[inline]
+    fn update_ready(&mut self, index: u32, queue: Queue) {
+        let cap = match queue {
+            Queue::Fault => self.config.faults_delivered,
+            Queue::Ordinary => self.config.requests_delivered,
+        };
+        let queue = queue as usize;
+        let client = &mut self.clients[index];
+        let ready = !client.queued[queue].is_empty() && client.delivered[queue] < cap;
+        if ready == client.is_ready[queue] {
+            return;
+        }
+        client.is_ready[queue] = ready;
+        let list = &mut self.sockets[client.socket.0].ready[queue];
+        if ready {
+            list.push_back(&mut self.clients, index, |client| &mut client.ready[queue]);
+        } else {
+            list.unlink(&mut self.clients, index, |client| &mut client.ready[queue]);
+        }
+    }
+
+    /// Whether [`Pager::receive`] would give something from the queues in `mask`
+    /// (`pager_abi::socket::QUEUE_*`).
+    #[inline]
+    pub fn deliverable(&self, socket: SocketId, mask: u64) -> bool {
+        let Ok(socket) = self.live_socket(socket) else { return false };
+        mask & QUEUE_FAULT != 0 && !socket.ready[Queue::Fault as usize].is_empty()
+            || mask & QUEUE_ORDINARY != 0
+                && (!socket.ready[Queue::Ordinary as usize].is_empty()
+                    || !socket.notices.is_empty()
+                    || !socket.giving_back.is_empty())
+    }
+
+    /// The next message of the queues in `mask`, now in the hands of `receiver` (a thread of the
+    /// server; only [`Pager::write_waits`] shows it).
+    pub fn receive(&mut self, socket: SocketId, mask: u64, receiver: u64, now: u64) -> Option<Sqe> {
+        self.live_socket(socket).ok()?;
+        if mask & QUEUE_FAULT != 0
+            && let Some(sqe) = self.deliver(socket, Queue::Fault, receiver, now)
+        {
+            return Some(sqe);
+        }
+        if mask & QUEUE_ORDINARY == 0 {
+            return None;
+        }
+        self.next_notice(socket)
+            .or_else(|| self.next_munmap(socket))
+            .or_else(|| self.deliver(socket, Queue::Ordinary, receiver, now))
+    }
+
+    #[inline]
+    fn deliver(&mut self, socket: SocketId, queue: Queue, receiver: u64, now: u64) -> Option<Sqe> {
+        let client = self.sockets[socket.0].ready[queue as usize].first()?;
+        // The client leaves its turn and, if it may have more delivered, joins again at the end.
+        self.sockets[socket.0].ready[queue as usize]
+            .unlink(&mut self.clients, client, |client| &mut client.ready[queue as usize]);
+        let record = &mut self.clients[client];
+        record.is_ready[queue as usize] = false;
+        record.delivered[queue as usize] += 1;
+        let index = record.queued[queue as usize]
+            .pop_front(&mut self.messages, |message| &mut message.queued)
+            .expect("a client in turn has something queued: update_ready");
+        self.update_ready(client, queue);
+
+        let message = &mut self.messages[index];
+        message.state = State::Delivered;
+        message.since = now;
+        message.receiver = receiver;
+        let counters = &mut self.sockets[socket.0].counters;
+        if let Body::Fault(fault) = &message.body {
+            match fault.access {
+                Access::Write if fault.record.present => counters.mkwrite_faults += 1,
+                Access::Write => counters.write_faults += 1,
+                Access::Read | Access::Execute => counters.read_faults += 1,
+            }
+        }
+        Some(message.to_sqe())
+    }
+
+    fn next_notice(&mut self, socket: SocketId) -> Option<Sqe> {
+        let index = self.sockets[socket.0].notices.pop_front(&mut self.messages, |message| &mut message.queued)?;
+        let message = &mut self.messages[index];
+        match &mut message.body {
+            Body::OneWay(sqe) => {
+                let sqe = *sqe;
+                self.messages.remove(index);
+                Some(sqe)
+            }
+            Body::Request(request) => {
+                request.cancelling = false;
+                let tag = message.tag.0;
+                Some(Sqe {
+                    opcode: Opcode::Cancel as u8,
+                    sqe_flags: SqeFlags::ONEWAY,
+                    tag,
+                    caller: message.caller,
+                    ..Sqe::default()
+                })
+            }
+            Body::Fault(_) => unreachable!("a fault is never cancelled by a notice"),
+        }
+    }
+
+    /// Queues a message that has no answer (Close, Detach).
+    pub fn notify(&mut self, socket: SocketId, sqe: Sqe, now: u64) -> Result<(), PagerError> {
+        self.live_socket(socket)?;
+        let sqe = Sqe { sqe_flags: sqe.sqe_flags | SqeFlags::ONEWAY, ..sqe };
+        let index = self.new_message(crate::message::Message {
+            tag: pager_abi::Tag(0),
+            socket,
+            client: NONE,
+            vspace: VspaceId(u32::MAX),
+            state: State::Queued,
+            since: now,
+            receiver: 0,
+            caller: sqe.caller,
+            queued: Links::new(),
+            of_object: Links::new(),
+            body: Body::OneWay(sqe),
+        })?;
+        self.sockets[socket.0].notices.push_back(&mut self.messages, index, |message| &mut message.queued);
+        Ok(())
+    }
+
+    /// The end of a message that is in no queue: its tag is free, and what only it kept alive goes.
+    pub(crate) fn end_message(&mut self, index: u32) -> Body {
+        if let Body::Fault(fault) = &self.messages[index].body {
+            let object = fault.object;
+            self.objects[object].faults.unlink(&mut self.messages, index, |message| &mut message.of_object);
+            self.settle_object(object);
+        }
+        let message = self.messages.remove(index);
+        if message.client != NONE {
+            let client = &mut self.clients[message.client];
+            client.messages -= 1;
+            if matches!(message.body, Body::Request(_)) {
+                client.requests -= 1;
+            }
+            self.settle_client(message.client);
+        }
+        message.body
+    }
+
+    /// Ends the record of a client that is gone, once no tag of it is left.
+    pub(crate) fn settle_client(&mut self, index: u32) {
+        let client = &self.clients[index];
+        if client.dead && client.messages == 0 {
+            let socket = client.socket;
+            self.clients.remove(index);
+            self.sockets[socket.0].clients -= 1;
+            self.settle_socket(socket);
+        }
+    }
+
+    /// Ends the record of a dead socket, once nothing names it.
+    pub(crate) fn settle_socket(&mut self, socket: SocketId) {
+        let record = &self.sockets[socket.0];
+        if !record.alive && !record.closing && record.clients == 0 && record.objects.is_empty() {
+            self.sockets.remove(socket.0);
+        }
+    }
+}
+
+#[inline]
+fn queue_of(body: &Body) -> Queue {
+    match body {
+        Body::Fault(_) => Queue::Fault,
+        Body::Request(_) | Body::OneWay(_) => Queue::Ordinary,
+    }
+}
