@@ -1,2 +1,68 @@
-//! Nothing here yet.
-fn main() {}
+//! `cargo xtask`: everything one does with Faultline, from one program on the host.
+//!
+//! Owns: the commands, what they install and build, what they show. Does not own: how a guest is
+//! run and judged (`qemu/runner`).
+//!
+//! | module | what |
+//! |---|---|
+//! | [`boot`] | our kernel, a disk, the test programs: one boot with all its checks |
+//! | [`session`] | what every boot of ours has in common |
+//! | [`doctor`] | what is there, what is missing |
+//! | [`prerequisites`] | programs and targets: found, listed, installed |
+//! | [`compile`] | builds the guest's programs |
+//! | [`workspace`] | where things are |
+//! | [`progress`] | what a run shows while it goes on |
+
+mod boot;
+mod compile;
+mod doctor;
+mod prerequisites;
+mod progress;
+mod session;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Builds, boots, tests and measures Faultline.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Boot the kernel in QEMU, mount a disk, run the test programs, check the disk.
+    Boot(boot::Options),
+    /// Say what is installed, what is missing, and what that disables.
+    Doctor,
+}
+
+/// How a command that ran to its end went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// All that was asked for is so.
+    Good,
+    /// Something is not, and has been said.
+    Bad,
+    /// Something is missing on this machine, and has been listed.
+    Missing,
+}
+
+fn main() -> ExitCode {
+    let verdict = match Arguments::parse().command {
+        Command::Boot(options) => boot::run(&options),
+        Command::Doctor => doctor::run(),
+    };
+    match verdict {
+        Ok(Verdict::Good) => ExitCode::SUCCESS,
+        Ok(Verdict::Bad) => ExitCode::from(1),
+        Ok(Verdict::Missing) => ExitCode::from(2),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}

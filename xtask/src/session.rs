@@ -1,0 +1,269 @@
+//! What every boot of ours has in common: archive, disk, run, and the checks after it.
+
+use crate::compile::{self, Guest};
+use crate::progress::{Chatter, Progress};
+use anyhow::{Context, Result};
+use runner::archive::Archive;
+use runner::boot_conf::{Access, BootConf, Disk, Mode, Trace};
+use runner::boot_image::boot_image;
+use runner::ext4_image::{Geometry, Health, Image, recreate};
+use runner::manifest::{self, Difference};
+use runner::qemu::{Clock, Debugger, Drive, Machine, Terminal, Vm, Writes};
+use runner::sample_tree;
+use runner::test_run::{self, End, Limits, Outcome, Verdict};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// One boot: what is started and how. The defaults are `cargo xtask boot`'s.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Shown while it runs.
+    pub title: String,
+    /// Where its disk, archive and log go.
+    pub folder: PathBuf,
+    /// What the guest does.
+    pub mode: Mode,
+    /// The programs that run, in order.
+    pub programs: Vec<String>,
+    /// Mount options.
+    pub options: Vec<(String, String)>,
+    /// Lines of `boot.conf` for this boot only.
+    pub extra: Vec<(String, String)>,
+    /// How the disk is mounted.
+    pub access: Access,
+    /// Whether messages and faults are printed.
+    pub trace: Trace,
+    /// Machine type.
+    pub machine: Machine,
+    /// CPUs.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub mebibytes: u32,
+    /// What passes for time.
+    pub clock: Clock,
+    /// Whether a debugger is waited for.
+    pub debugger: Debugger,
+    /// Most time that it may take.
+    pub limits: Limits,
+    /// The log's file, if it is not in the folder.
+    pub log: Option<PathBuf>,
+}
+
+/// A disk for a boot.
+#[derive(Clone, Debug)]
+pub struct BootDisk {
+    /// The image.
+    pub image: Image,
+    /// What becomes of the guest's writes.
+    pub writes: Writes,
+}
+
+/// What a boot came to.
+pub struct Report {
+    /// What the guest did.
+    pub outcome: Outcome,
+    /// What e2fsck says of the disk; `None` if there is no disk with the guest's writes on it.
+    pub health: Option<Health>,
+    /// Files compared with the lists on the disk, through debugfs.
+    pub compared: usize,
+    /// Those that differ.
+    pub differences: Vec<Difference>,
+    /// The serial port's lines.
+    pub log: PathBuf,
+}
+
+impl Report {
+    /// Whether everything is as it should be.
+    pub fn is_success(&self) -> bool {
+        self.outcome.is_success() && !matches!(self.health, Some(Health::Damaged(_))) && self.differences.is_empty()
+    }
+}
+
+impl Session {
+    /// A boot that runs `programs`, two CPUs, in `folder`.
+    pub fn new(title: &str, folder: PathBuf, programs: Vec<String>) -> Self {
+        Self {
+            title: title.to_string(),
+            folder,
+            mode: Mode::Test,
+            programs,
+            options: Vec::new(),
+            extra: Vec::new(),
+            access: Access::ReadWrite,
+            trace: Trace::Off,
+            machine: Machine::Microvm,
+            cpus: 2,
+            mebibytes: 512,
+            clock: Clock::Host,
+            debugger: Debugger::Off,
+            limits: Limits::default(),
+            log: None,
+        }
+    }
+
+    /// Where the lines of the serial port go.
+    pub fn log(&self) -> PathBuf {
+        self.log.clone().unwrap_or_else(|| self.folder.join("serial.log"))
+    }
+
+    /// The command that boots `guest` with `disk`; without virtio the disk goes into the boot archive.
+    ///
+    /// # Errors
+    /// The boot archive cannot be made, or QEMU is missing.
+    pub fn command(
+        &self,
+        guest: &Guest,
+        disk: &Image,
+        writes: Writes,
+        terminal: Terminal,
+    ) -> Result<std::process::Command> {
+        let virtio = self.machine.virtio();
+        let conf = BootConf {
+            mode: self.mode,
+            programs: self.programs.clone(),
+            disk: if virtio.is_some() { Disk::Virtio } else { Disk::Ram },
+            access: self.access,
+            virtio,
+            options: self.options.clone(),
+            trace: self.trace,
+            extra: self.extra.clone(),
+        };
+        let mut archive = Archive::new();
+        archive.file("etc/boot.conf", conf.to_text().as_bytes());
+        for (name, file) in &guest.programs {
+            archive.program(&format!("bin/{name}"), &compile::read(file)?);
+        }
+        let mut drives = vec![Drive { path: disk.path.clone(), writes }];
+        if virtio.is_none() {
+            archive.file("ramdisk.img", &compile::read(&disk.path)?);
+            drives.clear();
+        }
+        let initrd = self.folder.join("boot.img");
+        fs::write(&initrd, boot_image(&compile::read(&guest.root_task)?, &archive.finish())?)?;
+        let vm = Vm {
+            machine: self.machine,
+            cpus: self.cpus,
+            mebibytes: self.mebibytes,
+            kernel: guest.kernel.clone(),
+            initrd,
+            drives,
+            clock: self.clock,
+            debugger: self.debugger,
+            terminal,
+        };
+        vm.command()
+    }
+
+    /// Boots, follows the programs to their verdicts, and checks the disk.
+    ///
+    /// # Errors
+    /// Something on the host went wrong; what goes wrong in the guest is in the report.
+    pub fn run(&self, guest: &Guest, disk: &BootDisk, chatter: Chatter) -> Result<Report> {
+        let command = self.command(guest, &disk.image, disk.writes, Terminal::Lines)?;
+        let mut progress = Progress::new(&self.title, self.programs.len(), chatter);
+        let started = runner::guest::Guest::start(command, &self.log())?;
+        let outcome = test_run::follow(started, &self.programs, self.limits, &mut progress);
+        progress.finish();
+        let mut report =
+            Report { outcome: outcome?, health: None, compared: 0, differences: Vec::new(), log: self.log() };
+        if disk.writes == Writes::Kept && self.machine.virtio().is_some() {
+            report.health = Some(disk.image.check()?);
+            self.compare(&disk.image, &mut report)?;
+        }
+        Ok(report)
+    }
+
+    /// Compares the disk's files with the lists on it. Only after a clean shutdown: before, the
+    /// programs have promised nothing.
+    fn compare(&self, image: &Image, report: &mut Report) -> Result<()> {
+        if !matches!(report.outcome.end, End::Shutdown(_)) {
+            return Ok(());
+        }
+        let scratch = self.folder.join("readback");
+        for (name, list) in manifest::on_image(image, &scratch).context("reading the lists on the disk")? {
+            let differences = list.check(image, &scratch).with_context(|| format!("checking {name}"))?;
+            report.compared += list.files.len();
+            report.differences.extend(differences);
+        }
+        Ok(())
+    }
+}
+
+/// A fresh disk in `folder` with the sample tree on it.
+///
+/// # Errors
+/// mke2fs failed.
+pub fn fresh_disk(folder: &Path, geometry: Geometry) -> Result<BootDisk> {
+    let root = folder.join("tree");
+    recreate(&root)?;
+    sample_tree::generate(&root).context("making the sample tree")?;
+    let image = Image::make(&folder.join("disk.img"), geometry, Some(&root))?;
+    fs::remove_dir_all(&root)?;
+    Ok(BootDisk { image, writes: Writes::Kept })
+}
+
+/// Tests by verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Passed.
+    pub passed: usize,
+    /// Failed.
+    pub failed: usize,
+    /// Skipped for a reason that was given.
+    pub skipped: usize,
+}
+
+/// Counts verdicts.
+pub fn count(outcome: &Outcome) -> Count {
+    let mut count = Count::default();
+    for (_, verdict) in &outcome.tests {
+        match verdict {
+            Verdict::Passed { .. } => count.passed += 1,
+            Verdict::Failed(_) => count.failed += 1,
+            Verdict::Skipped(_) => count.skipped += 1,
+        }
+    }
+    count
+}
+
+/// Prints what a boot came to, with everything that is wrong.
+pub fn summarise(report: &Report) {
+    let Count { passed, failed, skipped } = count(&report.outcome);
+    println!("  tests      {passed} passed, {failed} failed, {skipped} skipped");
+    for (name, verdict) in &report.outcome.tests {
+        match verdict {
+            Verdict::Failed(reason) => println!("             FAIL {name}: {reason}"),
+            Verdict::Skipped(reason) => println!("             skip {name}: {reason}"),
+            Verdict::Passed { .. } => {}
+        }
+    }
+    match &report.outcome.end {
+        End::Shutdown(0) => println!("  machine    shut down cleanly"),
+        End::Shutdown(code) => println!("  machine    SHUT DOWN WITH CODE {code}"),
+        End::Died(how) => println!("  machine    DIED: {how}"),
+        End::Hung { during, waits } => {
+            println!("  machine    HUNG{}", during.as_ref().map(|name| format!(" in {name}")).unwrap_or_default());
+            match waits.is_empty() {
+                true => println!("             it does not say who waits for whom"),
+                false => waits.iter().for_each(|line| println!("             | {line}")),
+            }
+        }
+    }
+    report.outcome.complaints.iter().for_each(|complaint| println!("  protocol   {complaint}"));
+    match &report.health {
+        Some(Health::Clean) => println!("  e2fsck     clean"),
+        Some(Health::Damaged(output)) => {
+            println!("  e2fsck     DAMAGED");
+            output.lines().for_each(|line| println!("             | {line}"));
+        }
+        None => println!("  e2fsck     not run: the guest's writes were not kept"),
+    }
+    if report.compared > 0 {
+        println!("  debugfs    {} files compared, {} differ", report.compared, report.differences.len());
+        report.differences.iter().take(10).for_each(|each| println!("             {} {}", each.path, each.what));
+    }
+    if !report.is_success() {
+        println!("  last lines of the serial port (all of them: {})", report.log.display());
+        report.outcome.tail.iter().for_each(|line| println!("             | {line}"));
+    }
+}
