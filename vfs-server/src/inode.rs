@@ -23,8 +23,6 @@ pub struct Inode {
     pub lock: RwLock<()>,
     /// Its folios.
     pub mapping: AddressSpace,
-    /// References of `inode_cache::InodeRef`; at none the inode may be evicted.
-    pub(crate) users: Word,
     /// What `writeback` has to do for it: the `INODE_*` bits.
     pub(crate) dirty_state: Word,
     attributes: Mutex<Attributes>,
@@ -47,7 +45,6 @@ impl Inode {
             kind: new.kind,
             lock: RwLock::new(class, ()),
             mapping,
-            users: Word::new(&TABLE, 0),
             dirty_state: Word::new(&TABLE, 0),
             attributes: Mutex::new(&LEAF, new.attributes),
             size: Long::new(class, new.size),
