@@ -62,15 +62,20 @@ impl Socket {
     /// Writes the answers (at most [`REPLIES_MAX`]) and takes one request; `None` only if polling.
     pub fn reply_receive(self, queue: Queue, waiting: Waiting, answers: &[Cqe]) -> Result<Option<Sqe>> {
         use pager_abi::socket::{NO_WAIT, QUEUE_FAULT, QUEUE_ORDINARY};
-        if answers.len() > REPLIES_MAX {
-            return Err(Error::new(EINVAL));
-        }
         let mask = match queue {
             Queue::Fault => QUEUE_FAULT,
             Queue::Ordinary => QUEUE_ORDINARY,
             Queue::Both => QUEUE_FAULT | QUEUE_ORDINARY,
         };
-        let mask = mask | if waiting == Waiting::Poll { NO_WAIT } else { 0 };
+        self.reply_receive_masked(mask | if waiting == Waiting::Poll { NO_WAIT } else { 0 }, answers)
+    }
+
+    /// As [`Socket::reply_receive`], with a mask of `pager_abi::socket`.
+    #[inline]
+    pub fn reply_receive_masked(self, mask: u64, answers: &[Cqe]) -> Result<Option<Sqe>> {
+        if answers.len() > REPLIES_MAX {
+            return Err(Error::new(EINVAL));
+        }
         let mut sqe = Sqe::default();
         let words = [Verb::ReplyReceive as u64, mask, answers.as_ptr() as u64, answers.len() as u64];
         let count = self.call(&mut sqe, &words)?;

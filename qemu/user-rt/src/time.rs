@@ -1,13 +1,22 @@
 //! Clocks, sleep, and the instruction counter of `-icount shift=0`.
 
-use syscall::{CLOCK_MONOTONIC, TimeSpec};
+use syscall::{CLOCK_MONOTONIC, CLOCK_REALTIME, TimeSpec};
 
 /// Nanoseconds since the kernel started.
 pub fn monotonic_ns() -> u64 {
+    clock_ns(CLOCK_MONOTONIC)
+}
+
+/// Nanoseconds since 1970-01-01 UTC.
+pub fn realtime_ns() -> u64 {
+    clock_ns(CLOCK_REALTIME)
+}
+
+fn clock_ns(clock: usize) -> u64 {
     let mut time = TimeSpec::default();
-    match syscall::clock_gettime(CLOCK_MONOTONIC, &mut time) {
+    match syscall::clock_gettime(clock, &mut time) {
         Ok(_) => time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64,
-        Err(error) => panic!("the kernel has no monotonic clock: {error}"),
+        Err(error) => panic!("the kernel has no clock {clock}: {error}"),
     }
 }
 

@@ -24,10 +24,10 @@ use platform::block::{Bio, BioOp, BlockDevice, IoError, SECTOR_SIZE};
 use platform::frame::Frames;
 use platform::lockdep::INNERMOST;
 use platform::sync::{Mutex, WaitQueue};
-pub use virtio_drivers::Hal;
 use virtio_drivers::queue::VirtQueue;
 pub use virtio_drivers::transport;
 use virtio_drivers::transport::Transport;
+pub use virtio_drivers::{BufferDirection, Hal, PhysAddr};
 
 /// Descriptors of the request queue, a power of two.
 const QUEUE_SIZE: usize = 128;

@@ -1,7 +1,10 @@
 //! The seam over `std`: a parking table for `wait` / `wake`, threads, heap memory for frames.
 
 use crate::messages;
-use pager_abi::{Cookie, Tag, socket::ZapWhat};
+use pager_abi::{
+    Cookie, Tag,
+    socket::{Counters, ZapWhat},
+};
 use platform::host::{Access, CopyError, Host, RawFrames};
 use platform::lockdep::LockClass;
 use platform::thread::{TASKS_MAX, TaskId, ThreadKind};
@@ -182,6 +185,14 @@ unsafe impl Host for LinuxHost {
     fn frame_budget() -> (usize, usize) {
         let limit = FRAME_LIMIT.load(Ordering::Relaxed);
         (limit, limit.saturating_sub(FRAMES_OUT.load(Ordering::Relaxed)))
+    }
+
+    fn kernel_counters() -> Option<Counters> {
+        messages::current()?.counters()
+    }
+
+    fn kernel_waits() -> String {
+        String::new()
     }
 }
 

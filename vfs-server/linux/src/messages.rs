@@ -3,7 +3,10 @@
 //! On Linux nobody faults by message until a front end does (FUSE, userfaultfd); a test installs
 //! its own [`Kernel`]: scripted requests, mapped clients made of memory, whatever it checks.
 
-use pager_abi::{Cookie, Tag, socket::ZapWhat};
+use pager_abi::{
+    Cookie, Tag,
+    socket::{Counters, ZapWhat},
+};
 use platform::host::CopyError;
 use std::sync::{Arc, RwLock};
 use syscall::schemev2::{Cqe, Sqe};
@@ -20,6 +23,10 @@ pub trait Kernel: Send + Sync {
     fn copy_in(&self, tag: Tag, offset: usize, to: &mut [u8]) -> Result<(), CopyError>;
     /// To the client's buffer.
     fn copy_out(&self, tag: Tag, offset: usize, from: &[u8]) -> Result<(), CopyError>;
+    /// The counters of the socket, if it counts.
+    fn counters(&self) -> Option<Counters> {
+        None
+    }
 }
 
 static KERNEL: RwLock<Option<Arc<dyn Kernel>>> = RwLock::new(None);

@@ -2,7 +2,8 @@
 
 pub use crate::host::CopyError;
 use crate::host::linked;
-pub use pager_abi::socket::ZapWhat;
+use alloc::string::String;
+pub use pager_abi::socket::{Counters, ZapWhat};
 use pager_abi::{Cookie, Tag};
 use syscall::schemev2::{Cqe, Sqe};
 
@@ -30,6 +31,18 @@ pub fn zap(cookie: Cookie, offset: u64, len: u64, what: ZapWhat) -> bool {
 pub fn wrprotect(cookie: Cookie, offset: u64, len: u64) -> u64 {
     // SAFETY: as above.
     unsafe { linked::__platform_wrprotect(cookie, offset, len) }
+}
+
+/// The kernel's counters of the socket, where there is such a kernel.
+pub fn kernel_counters() -> Option<Counters> {
+    // SAFETY: as above.
+    unsafe { linked::__platform_kernel_counters() }
+}
+
+/// Who waits for whom in the kernel, as text; empty where there is no such kernel.
+pub fn kernel_waits() -> String {
+    // SAFETY: as above.
+    unsafe { linked::__platform_kernel_waits() }
 }
 
 impl Request {

@@ -7,8 +7,12 @@
 use crate::lockdep::LockClass;
 use crate::thread::{TaskId, ThreadKind};
 use alloc::boxed::Box;
+use alloc::string::String;
 use core::sync::atomic::AtomicU32;
-use pager_abi::{Cookie, Tag, socket::ZapWhat};
+use pager_abi::{
+    Cookie, Tag,
+    socket::{Counters, ZapWhat},
+};
 use syscall::schemev2::{Cqe, Sqe};
 
 /// Whether a switch point stands before a look or a change.
@@ -94,6 +98,10 @@ pub unsafe trait Host {
     unsafe fn free_frames(frames: RawFrames);
     /// Pages that [`Host::alloc_frames`] may hand out in all, and pages that are free now.
     fn frame_budget() -> (usize, usize);
+    /// The kernel's counters of the socket, where there is such a kernel.
+    fn kernel_counters() -> Option<Counters>;
+    /// Who waits for whom in the kernel, as text; empty where there is no such kernel.
+    fn kernel_waits() -> String;
 }
 
 /// Names the type that implements [`Host`] for this program. Once a program, in its root crate.
@@ -175,6 +183,14 @@ macro_rules! set_host {
             fn __platform_frame_budget() -> (usize, usize) {
                 <$host as Host>::frame_budget()
             }
+            #[unsafe(no_mangle)]
+            fn __platform_kernel_counters() -> Option<Counters> {
+                <$host as Host>::kernel_counters()
+            }
+            #[unsafe(no_mangle)]
+            fn __platform_kernel_waits() -> String {
+                <$host as Host>::kernel_waits()
+            }
             // A signature that drifts from the declared symbol is a compile error here.
             const _: s::Current = __platform_current;
             const _: s::Wait = __platform_wait;
@@ -192,6 +208,8 @@ macro_rules! set_host {
             const _: s::AllocFrames = __platform_alloc_frames;
             const _: s::FreeFrames = __platform_free_frames;
             const _: s::FrameBudget = __platform_frame_budget;
+            const _: s::KernelCounters = __platform_kernel_counters;
+            const _: s::KernelWaits = __platform_kernel_waits;
         };
     };
 }
@@ -203,8 +221,12 @@ pub mod symbols {
     pub use crate::lockdep::LockClass;
     pub use crate::thread::{TaskId, ThreadKind};
     pub use alloc::boxed::Box;
+    pub use alloc::string::String;
     pub use core::sync::atomic::AtomicU32;
-    pub use pager_abi::{Cookie, Tag, socket::ZapWhat};
+    pub use pager_abi::{
+        Cookie, Tag,
+        socket::{Counters, ZapWhat},
+    };
     pub use syscall::schemev2::{Cqe, Sqe};
 
     use super::{Access, CopyError, RawFrames};
@@ -223,6 +245,8 @@ pub mod symbols {
     pub type AllocFrames = fn(u8) -> Option<RawFrames>;
     pub type FreeFrames = unsafe fn(RawFrames);
     pub type FrameBudget = fn() -> (usize, usize);
+    pub type KernelCounters = fn() -> Option<Counters>;
+    pub type KernelWaits = fn() -> String;
 }
 
 /// The linked host's functions.
@@ -246,6 +270,8 @@ pub(crate) mod linked {
         pub fn __platform_alloc_frames(order: u8) -> Option<RawFrames>;
         pub fn __platform_free_frames(frames: RawFrames);
         pub fn __platform_frame_budget() -> (usize, usize);
+        pub fn __platform_kernel_counters() -> Option<Counters>;
+        pub fn __platform_kernel_waits() -> String;
     }
 }
 
