@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`boot`] | our kernel, a disk, the test programs: one boot with all its checks |
 //! | [`session`] | what every boot of ours has in common |
+//! | [`linux_tests`] | the same test programs on Linux |
 //! | [`doctor`] | what is there, what is missing |
 //! | [`prerequisites`] | programs and targets: found, listed, installed |
 //! | [`compile`] | builds the guest's programs |
@@ -16,6 +17,7 @@
 mod boot;
 mod compile;
 mod doctor;
+mod linux_tests;
 mod prerequisites;
 mod progress;
 mod session;
@@ -36,6 +38,8 @@ struct Arguments {
 enum Command {
     /// Boot the kernel in QEMU, mount a disk, run the test programs, check the disk.
     Boot(boot::Options),
+    /// Run the test programs, built for Linux, on Linux's ext4 in a VM.
+    LinuxTests(linux_tests::Options),
     /// Say what is installed, what is missing, and what that disables.
     Doctor,
 }
@@ -54,6 +58,7 @@ pub enum Verdict {
 fn main() -> ExitCode {
     let verdict = match Arguments::parse().command {
         Command::Boot(options) => boot::run(&options),
+        Command::LinuxTests(options) => linux_tests::run(&options),
         Command::Doctor => doctor::run(),
     };
     match verdict {

@@ -88,8 +88,8 @@ pub fn ensure(needs: &[Need], install: Install) -> Result<Readiness> {
         }
     }
     if !packages.is_empty() {
-        step(administrator("apt-get").args(["update", "-q"]))?;
-        let mut install = administrator("apt-get");
+        step(tool::administrator("apt-get")?.args(["update", "-q"]))?;
+        let mut install = tool::administrator("apt-get")?;
         install.args(["install", "-y", "-q", "--no-install-recommends"]).args(&packages);
         step(&mut install)?;
     }
@@ -128,16 +128,4 @@ fn step(command: &mut Command) -> Result<()> {
         bail!("{} failed ({status}); install it by hand and run this again", tool::describe(command));
     }
     Ok(())
-}
-
-/// A command that needs the administrator's rights.
-fn administrator(program: &str) -> Command {
-    let is_root = tool::run(Command::new("id").arg("-u"), Duration::from_secs(10))
-        .is_ok_and(|finished| finished.output.trim() == "0");
-    let mut command = Command::new(if is_root { "env" } else { "sudo" });
-    if !is_root {
-        command.arg("env");
-    }
-    command.args(["DEBIAN_FRONTEND=noninteractive", program]);
-    command
 }

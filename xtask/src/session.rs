@@ -5,12 +5,12 @@ use crate::progress::{Chatter, Progress};
 use anyhow::{Context, Result};
 use runner::archive::Archive;
 use runner::boot_conf::{Access, BootConf, Disk, Mode, Trace};
-use runner::boot_image::boot_image;
+use runner::boot_image::{boot_image, stripped};
 use runner::ext4_image::{Geometry, Health, Image, recreate};
 use runner::manifest::{self, Difference};
 use runner::qemu::{Clock, Debugger, Drive, Machine, Terminal, Vm, Writes};
 use runner::sample_tree;
-use runner::test_run::{self, End, Limits, Outcome, Verdict};
+use runner::test_run::{self, End, Limits, Outcome, PowerOff, Verdict};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -73,6 +73,30 @@ pub struct Report {
 }
 
 impl Report {
+    /// A run before anything is known of its disk.
+    pub fn new(outcome: Outcome, log: PathBuf) -> Self {
+        Self { outcome, health: None, compared: 0, differences: Vec::new(), log }
+    }
+
+    /// Has e2fsck judge the disk, and compares its files with the lists on it. The latter only after
+    /// a clean shutdown: before, the programs have promised nothing.
+    ///
+    /// # Errors
+    /// e2fsprogs could not be run.
+    pub fn examine(&mut self, image: &Image, folder: &Path) -> Result<()> {
+        self.health = Some(image.check()?);
+        if !matches!(self.outcome.end, End::Shutdown(_)) {
+            return Ok(());
+        }
+        let scratch = folder.join("readback");
+        for (name, list) in manifest::on_image(image, &scratch).context("reading the lists on the disk")? {
+            let differences = list.check(image, &scratch).with_context(|| format!("checking {name}"))?;
+            self.compared += list.files.len();
+            self.differences.extend(differences);
+        }
+        Ok(())
+    }
+
     /// Whether everything is as it should be.
     pub fn is_success(&self) -> bool {
         self.outcome.is_success() && !matches!(self.health, Some(Health::Damaged(_))) && self.differences.is_empty()
@@ -131,7 +155,7 @@ impl Session {
         let mut archive = Archive::new();
         archive.file("etc/boot.conf", conf.to_text().as_bytes());
         for (name, file) in &guest.programs {
-            archive.program(&format!("bin/{name}"), &compile::read(file)?);
+            archive.program(&format!("bin/{name}"), &stripped(&compile::read(file)?)?);
         }
         let mut drives = vec![Drive { path: disk.path.clone(), writes }];
         if virtio.is_none() {
@@ -162,30 +186,13 @@ impl Session {
         let command = self.command(guest, &disk.image, disk.writes, Terminal::Lines)?;
         let mut progress = Progress::new(&self.title, self.programs.len(), chatter);
         let started = runner::guest::Guest::start(command, &self.log())?;
-        let outcome = test_run::follow(started, &self.programs, self.limits, &mut progress);
+        let outcome = test_run::follow(started, &self.programs, PowerOff::DebugExit, self.limits, &mut progress);
         progress.finish();
-        let mut report =
-            Report { outcome: outcome?, health: None, compared: 0, differences: Vec::new(), log: self.log() };
+        let mut report = Report::new(outcome?, self.log());
         if disk.writes == Writes::Kept && self.machine.virtio().is_some() {
-            report.health = Some(disk.image.check()?);
-            self.compare(&disk.image, &mut report)?;
+            report.examine(&disk.image, &self.folder)?;
         }
         Ok(report)
-    }
-
-    /// Compares the disk's files with the lists on it. Only after a clean shutdown: before, the
-    /// programs have promised nothing.
-    fn compare(&self, image: &Image, report: &mut Report) -> Result<()> {
-        if !matches!(report.outcome.end, End::Shutdown(_)) {
-            return Ok(());
-        }
-        let scratch = self.folder.join("readback");
-        for (name, list) in manifest::on_image(image, &scratch).context("reading the lists on the disk")? {
-            let differences = list.check(image, &scratch).with_context(|| format!("checking {name}"))?;
-            report.compared += list.files.len();
-            report.differences.extend(differences);
-        }
-        Ok(())
     }
 }
 

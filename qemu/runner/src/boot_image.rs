@@ -62,6 +62,24 @@ fn flatten(program: &[u8]) -> Result<Vec<u8>> {
     Ok(image)
 }
 
+/// A program without its section headers and debug information, which only debuggers read: what lies
+/// behind the last byte of its segments is cut off.
+///
+/// # Errors
+/// It is not an ELF file.
+pub fn stripped(program: &[u8]) -> Result<Vec<u8>> {
+    let elf = ElfBytes::<LittleEndian>::minimal_parse(program).context("not an ELF file")?;
+    let headers = elf.ehdr.e_phoff.saturating_add(u64::from(elf.ehdr.e_phnum) * u64::from(elf.ehdr.e_phentsize));
+    let segments = elf.segments().context("no program headers")?;
+    let end = segments.iter().map(|segment| segment.p_offset.saturating_add(segment.p_filesz)).max();
+    let end = end.unwrap_or(0).max(headers);
+    let mut bytes = program.get(..end as usize).context("a segment's bytes are not in the file")?.to_vec();
+    // e_shoff (8 bytes at 0x28); e_shnum and e_shstrndx (2 bytes each at 0x3c).
+    bytes[0x28..0x30].fill(0);
+    bytes[0x3c..0x40].fill(0);
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,5 +131,17 @@ mod tests {
         assert!(reason(&program(0x1000, &header(0x9000), 64, 0x1030)).contains("entry address 0x9000"));
         assert!(reason(&program(0x40_0000_0000, &header(0x1030), 64, 0x1030)).contains("lies outside"));
         assert!(reason(&program(0x0, &header(0x1030), 64, 0x1030)).contains("lies outside"));
+    }
+
+    #[test]
+    fn stripping_keeps_the_segments_and_drops_the_rest() {
+        let whole = program(0x1000, &header(0x1030), 5000, 0x1030);
+        let mut with_sections = whole.clone();
+        with_sections[0x28..0x30].copy_from_slice(&(whole.len() as u64 + 8).to_le_bytes());
+        with_sections.resize(whole.len() + 8 + 64, 0);
+        with_sections[0x3c] = 1;
+        let stripped = stripped(&with_sections).unwrap();
+        assert_eq!(stripped.len(), whole.len());
+        assert_eq!(flatten(&stripped).unwrap(), flatten(&whole).unwrap());
     }
 }

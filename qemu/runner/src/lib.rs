@@ -25,6 +25,7 @@ pub mod boot_conf;
 pub mod boot_image;
 pub mod ext4_image;
 pub mod guest;
+pub mod linux_vm;
 
 pub mod manifest;
 pub mod protocol;

@@ -25,6 +25,15 @@ impl Default for Limits {
     }
 }
 
+/// How a machine that is done says so by QEMU's status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PowerOff {
+    /// Through isa-debug-exit: `code << 1 | 1`, so that 0 is a reset.
+    DebugExit,
+    /// Through ACPI, as a PC: 0.
+    Acpi,
+}
+
 /// How a test ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -97,7 +106,13 @@ impl Watcher for () {
 ///
 /// # Errors
 /// The operating system cannot say how QEMU ended.
-pub fn follow(mut guest: Guest, planned: &[String], limits: Limits, watcher: &mut dyn Watcher) -> Result<Outcome> {
+pub fn follow(
+    mut guest: Guest,
+    planned: &[String],
+    power_off: PowerOff,
+    limits: Limits,
+    watcher: &mut dyn Watcher,
+) -> Result<Outcome> {
     let mut ledger = Ledger::default();
     let start = Instant::now();
     let mut last_event = start;
@@ -125,7 +140,7 @@ pub fn follow(mut guest: Guest, planned: &[String], limits: Limits, watcher: &mu
             Heard::Silence => break hung(&mut guest, &ledger, watcher),
             Heard::Closed => {
                 let tail = guest.tail();
-                let end = ended(guest.wait(limits.step)?, ledger.done.is_some());
+                let end = ended(guest.wait(limits.step)?, power_off, ledger.done.is_some());
                 return Ok(ledger.close(planned, end, tail));
             }
         }
@@ -140,10 +155,14 @@ fn hung(guest: &mut Guest, ledger: &Ledger, watcher: &mut dyn Watcher) -> End {
     End::Hung { during: ledger.running.clone(), waits }
 }
 
-fn ended(status: Option<std::process::ExitStatus>, done: bool) -> End {
+fn ended(status: Option<std::process::ExitStatus>, power_off: PowerOff, done: bool) -> End {
     match status.map(|status| status.code()) {
         None => End::Died("QEMU closed the serial port but did not end".into()),
         Some(None) => End::Died("QEMU was killed by a signal".into()),
+        Some(Some(0)) if power_off == PowerOff::Acpi && done => End::Shutdown(0),
+        Some(Some(code)) if power_off == PowerOff::Acpi => {
+            End::Died(format!("it was not done; QEMU's status is {code}"))
+        }
         // QEMU's own errors are status 1 as well: only a guest that was done has shut down with 0.
         Some(Some(1)) if !done => End::Died("it ended before its tests were done".into()),
         Some(Some(code)) if code & 1 == 1 => End::Shutdown(code >> 1),
@@ -227,7 +246,7 @@ mod tests {
         command.args(["-c", script]);
         let guest = Guest::start(command, &log).unwrap();
         let planned: Vec<_> = planned.iter().map(|name| name.to_string()).collect();
-        let outcome = follow(guest, &planned, limits, &mut ()).unwrap();
+        let outcome = follow(guest, &planned, PowerOff::DebugExit, limits, &mut ()).unwrap();
         std::fs::remove_file(log).ok();
         outcome
     }

@@ -50,6 +50,20 @@ impl Tool {
     }
 }
 
+/// A command that runs with the administrator's rights: directly for root, by sudo for others.
+///
+/// # Errors
+/// The machine does not say who we are.
+pub fn administrator(program: &str) -> Result<Command> {
+    let user = run_ok(Command::new("id").arg("-u"), Duration::from_secs(10))?;
+    let mut command = if user.trim() == "0" { Command::new("env") } else { Command::new("sudo") };
+    if user.trim() != "0" {
+        command.arg("env");
+    }
+    command.args(["DEBIAN_FRONTEND=noninteractive", program]);
+    Ok(command)
+}
+
 /// A run that ended by itself.
 pub struct Finished {
     /// How it ended.

@@ -1,0 +1,106 @@
+//! `cargo xtask linux-tests`: the test programs built for Linux, on Linux's own ext4 with inline data.
+//!
+//! A test that fails there claims something that Linux does not do: then the test is wrong.
+
+use crate::Verdict;
+use crate::boot;
+use crate::compile::{self, Role, role};
+use crate::prerequisites::{self, LINUX, Need, Readiness};
+use crate::progress::{Chatter, Progress};
+use crate::session::{self, Report};
+use crate::workspace::Workspace;
+use anyhow::{Result, ensure};
+use clap::Args;
+use runner::boot_image::stripped;
+use runner::ext4_image::Geometry;
+use runner::linux_vm::{job::Job, package::LinuxKernel};
+use runner::qemu::{Drive, Writes};
+use runner::test_run::{self, Limits, PowerOff};
+use std::path::PathBuf;
+
+/// Options of `linux-tests`.
+#[derive(Args)]
+pub struct Options {
+    /// Run only this program (repeatable).
+    #[arg(long = "test", value_name = "NAME")]
+    tests: Vec<String>,
+    /// Show all that the programs print.
+    #[arg(long)]
+    verbose: bool,
+    /// List what is missing on this machine and exit with status 2, instead of installing it.
+    #[arg(long)]
+    no_install: bool,
+}
+
+/// Runs the tests in the VM.
+///
+/// # Errors
+/// The VM cannot be had, or something on the host went wrong.
+pub fn run(options: &Options) -> Result<Verdict> {
+    let needs = [&prerequisites::BOOT[..], &[Need::Target(LINUX)]].concat();
+    if prerequisites::ensure(&needs, boot::install(options.no_install))? == Readiness::Missing {
+        return Ok(Verdict::Missing);
+    }
+    let workspace = Workspace::load()?;
+    let kernel = LinuxKernel::obtain(&|what| println!("{what}"))?;
+    let chatter = if options.verbose { Chatter::All } else { Chatter::OfFailures };
+    let report = tests(&workspace, &kernel, &options.tests, chatter)?;
+    session::summarise(&report);
+    println!("{}", if report.is_success() { "Succeeded." } else { "FAILED." });
+    Ok(if report.is_success() { Verdict::Good } else { Verdict::Bad })
+}
+
+/// Builds and runs the tests, those named or all, under `kernel`.
+///
+/// # Errors
+/// The build failed, there is no such test, or the VM does not start.
+pub fn tests(workspace: &Workspace, kernel: &LinuxKernel, names: &[String], chatter: Chatter) -> Result<Report> {
+    let programs = compile::linux_clients(workspace)?;
+    let names: Vec<String> = match names {
+        [] => programs.keys().filter(|name| role(name) == Role::Test).cloned().collect(),
+        names => names.to_vec(),
+    };
+    let mut files = Vec::new();
+    for name in &names {
+        ensure!(programs.contains_key(name), "there is no program {name:?}");
+        files.push((name.clone(), stripped(&compile::read(&programs[name])?)?));
+    }
+    let folder: PathBuf = workspace.run_folder("linux-tests")?;
+    let disk = session::fresh_disk(&folder, Geometry::default())?.image;
+    let drives = vec![Drive { path: disk.path.clone(), writes: Writes::Kept }];
+    let mut job = Job::new(folder, drives, &script(&names));
+    job.files = files;
+    let mut progress = Progress::new("linux", names.len(), chatter);
+    let guest = job.start(kernel)?;
+    let outcome = test_run::follow(guest, &names, PowerOff::Acpi, Limits::default(), &mut progress);
+    progress.finish();
+    let mut report = Report::new(outcome?, job.log());
+    report.examine(&disk, &job.folder)?;
+    Ok(report)
+}
+
+/// What root-task does on our kernel: start and verdict lines around each program, a count at the end.
+fn script(names: &[String]) -> String {
+    let mut script = String::from(
+        "now() { read up _ </proc/uptime; echo ${up%.*}${up#*.}; }
+passed=0 failed=0
+mount -t ext4 /dev/vda /mnt || exit 1
+cd /mnt
+run() {
+    echo \"##fl start $1\"
+    begin=$(now)
+    /job/$1
+    status=$?
+    case $status in
+    0) echo \"##fl pass $1 ns=$(( ($(now) - begin) * 10000000 ))\"; passed=$((passed + 1));;
+    1) failed=$((failed + 1));;
+    77) ;;
+    *) echo \"##fl fail $1 ended with status $status\"; failed=$((failed + 1));;
+    esac
+}
+",
+    );
+    names.iter().for_each(|name| script.push_str(&format!("run {name}\n")));
+    script.push_str("cd /\numount /mnt || exit 1\necho \"##fl done passed=$passed failed=$failed\"\n");
+    script
+}
