@@ -154,14 +154,16 @@ impl Pager {
         mmu.copy_page(copy, original);
         let before = self.vspace_mut(fault.vspace).copies.insert(fault.page, copy);
         self.sockets[self.objects[region.object].socket.0].counters.private_copies += 1;
-        // The reference that the copies' table had, or that the translation had.
-        if let Some(old) = before.or(present.map(|translation| translation.frame)) {
-            revoked.frames.push(old);
-        }
-        if present.is_some() {
+        if let Some(translation) = present {
             mmu.unmap(fault.vspace, fault.page);
             revoked.flush.push((fault.vspace, fault.page));
+            // The reference that the copies' table had, or that the translation had.
+            revoked.frames.push(before.unwrap_or(translation.frame));
             return Ok(FaultOutcome::Flush);
+        }
+        if let Some(shared) = before {
+            // No CPU reaches it by this address space, and a relative holds it.
+            mmu.release(shared);
         }
         map_absent(mmu, fault.vspace, fault.page, copy, region.protection)?;
         Ok(FaultOutcome::Resume)
