@@ -11,6 +11,7 @@
 //! | [`errno`] | errors by their names |
 //! | [`model`] | what a file must contain: an in-memory model and patterns |
 //! | [`random`] | numbers from a seed |
+//! | [`lists`] | lists of files with checksums, for checks between systems |
 //! | [`steps`] | how two processes take turns |
 #![cfg_attr(target_os = "none", no_std)]
 
@@ -18,6 +19,7 @@ extern crate alloc;
 
 pub mod errno;
 pub mod harness;
+pub mod lists;
 pub mod model;
 pub mod random;
 pub mod steps;

@@ -113,7 +113,7 @@ pub fn run(options: &Options) -> Result<Verdict> {
 
 /// The programs to run: those asked for, or all tests.
 fn choose(guest: &Guest, asked: &[String]) -> Result<Vec<String>> {
-    let all = guest.clients(Role::Test);
+    let all = all_tests(guest);
     if asked.is_empty() {
         return Ok(all);
     }
@@ -123,6 +123,16 @@ fn choose(guest: &Guest, asked: &[String]) -> Result<Vec<String>> {
         }
     }
     Ok(asked.to_vec())
+}
+
+/// All tests: what is on the disk is read first, and listed for other readers last.
+pub fn all_tests(guest: &Guest) -> Vec<String> {
+    let mut tests = guest.clients(Role::Test);
+    tests.sort_by_key(|name| name != "check_lists");
+    if !tests.is_empty() && guest.programs.contains_key("list_files") {
+        tests.push("list_files".to_string());
+    }
+    tests
 }
 
 fn disk(options: &Options, session: &Session) -> Result<BootDisk> {

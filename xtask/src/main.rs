@@ -8,7 +8,9 @@
 //! | [`boot`] | our kernel, a disk, the test programs: one boot with all its checks |
 //! | [`session`] | what every boot of ours has in common |
 //! | [`linux_tests`] | the same test programs on Linux |
+//! | [`interchange`] | Linux reads ours, we read Linux's |
 //! | [`doctor`] | what is there, what is missing |
+//! | [`tally`] | what many runs came to |
 //! | [`prerequisites`] | programs and targets: found, listed, installed |
 //! | [`compile`] | builds the guest's programs |
 //! | [`workspace`] | where things are |
@@ -17,10 +19,12 @@
 mod boot;
 mod compile;
 mod doctor;
+mod interchange;
 mod linux_tests;
 mod prerequisites;
 mod progress;
 mod session;
+mod tally;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -40,6 +44,8 @@ enum Command {
     Boot(boot::Options),
     /// Run the test programs, built for Linux, on Linux's ext4 in a VM.
     LinuxTests(linux_tests::Options),
+    /// Have Linux read what the guest wrote, and the guest read what Linux wrote.
+    Interchange(interchange::Options),
     /// Say what is installed, what is missing, and what that disables.
     Doctor,
 }
@@ -59,6 +65,7 @@ fn main() -> ExitCode {
     let verdict = match Arguments::parse().command {
         Command::Boot(options) => boot::run(&options),
         Command::LinuxTests(options) => linux_tests::run(&options),
+        Command::Interchange(options) => interchange::run(&options),
         Command::Doctor => doctor::run(),
     };
     match verdict {

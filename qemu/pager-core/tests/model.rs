@@ -373,7 +373,8 @@ impl Machine {
         let before = if request.access == Access::Write { 0 } else { before };
         // A run must be contiguous in the server; the plain server's pages often are not.
         let contiguous = |n: u64| seen[&n].0 == seen[&page].0 + n - page;
-        let before = (1..=before).take_while(|n| seen[&(page - u64::from(*n))].0 + u64::from(*n) == seen[&page].0).count();
+        let before =
+            (1..=before).take_while(|n| seen[&(page - u64::from(*n))].0 + u64::from(*n) == seen[&page].0).count();
         let after = (1..=after).take_while(|n| contiguous(page + u64::from(*n))).count();
         let provide = ProvideMmap {
             tag: request.tag,
