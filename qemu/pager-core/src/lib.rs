@@ -35,6 +35,10 @@
 //!   it names on every CPU that may hold them, wait for the acknowledgements, and only then give the
 //!   frames back with [`Revoked::release`] (which needs no pager). A call takes at most
 //!   [`REVOKE_MAX`] pages and says [`Progress::More`] when there is more: then flush and call again.
+//!   *One flush at a time*: an operation that finds a right taken away by another, whose flush is not
+//!   complete, must not tell its program that it is gone. So from a call that left something to
+//!   flush until that is done, no other call that takes a [`Revoked`] begins, except
+//!   [`Pager::fault`] and [`Pager::answer`]. (A kernel that keeps its lock while it flushes has this.)
 //! - *Who goes on* is told by [`Pager::next_event`]: drain it after every [`Pager::answer`],
 //!   [`Pager::close_socket`] and [`Pager::vspace_died`].
 //! - *Who could receive*: after [`Pager::fault`] and [`Pager::submit`], and after an answer or an

@@ -161,3 +161,15 @@ fn a_child_that_outlives_its_parent_owns_the_copies_alone() {
     w.store(BOB, AT, 6);
     assert_eq!(w.mmu.frames_in_use(), frames, "no copy is needed for one owner");
 }
+
+#[test]
+fn a_parent_stores_no_more_to_what_its_child_inherited() {
+    let mut w = World::new();
+    w.cache(1);
+    w.map(ALICE, 1, Rights::READ_WRITE, Sharing::Private);
+    w.store(ALICE, AT, 5);
+    w.inherit(ALICE, BOB);
+    assert!(w.mmu.store(0, ALICE, AT, 0, 6).is_err(), "the parent's CPU kept its right to store");
+    w.store(ALICE, AT, 6);
+    assert_eq!(w.load(BOB, AT), 5);
+}

@@ -20,8 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use world::{COOKIE, SERVER};
 
 const CPUS: usize = 3;
-const CLIENTS: u32 = 3;
-const PAGES: u64 = 5;
+const CLIENTS: u32 = 2;
+const PAGES: u64 = 3;
 /// The two places where a client may have the file.
 const PLACES: [u64; 2] = [0x400, 0x800];
 
@@ -188,8 +188,9 @@ impl Machine {
         self.wake();
     }
 
-    /// An operation of a client's, each step followed by a shootdown.
+    /// An operation of a client's, each step followed by a shootdown. It waits for the flush of others.
     fn shot(&mut self, mut operation: impl FnMut(&mut Self, &mut Revoked) -> Progress) {
+        self.flush_pending();
         for _ in 0..100 {
             let mut revoked = Revoked::new();
             let progress = operation(self, &mut revoked);
@@ -411,6 +412,13 @@ impl Machine {
         *progress = self.pager.revoke(&mut self.mmu, revocation, revoked).unwrap();
     }
 
+    /// The flush that a revocation under way still owes.
+    fn flush_pending(&mut self) {
+        if let Some((_, revoked, ..)) = &mut self.revocation {
+            self.mmu.shoot_down(revoked);
+        }
+    }
+
     /// The revocation returns to the server, which does what it wanted the pages for.
     fn finish(&mut self) {
         loop {
@@ -478,7 +486,7 @@ impl Machine {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
 
     #[test]
     fn every_interleaving_looks_like_one_file(actions in proptest::collection::vec(action(), 1..120)) {
