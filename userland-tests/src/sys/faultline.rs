@@ -215,6 +215,11 @@ pub fn sync_all() -> Result<()> {
     Ok(ROOT.syncfs()?)
 }
 
+/// The value of the argument `key=value`.
+pub fn argument(key: &str) -> Option<String> {
+    user_rt::args::value(key).map(String::from)
+}
+
 /// One of the server's counters.
 pub fn counter(name: &str) -> Option<u64> {
     let text = ROOT.server_text(ServerVerb::Counters).ok()?;

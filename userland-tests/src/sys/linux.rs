@@ -286,6 +286,11 @@ pub fn sync_all() -> Result<()> {
     result(unsafe { libc::syncfs(here.0) }).map(|_| ())
 }
 
+/// The value of the argument `key=value`.
+pub fn argument(key: &str) -> Option<String> {
+    std::env::args().find_map(|argument| argument.strip_prefix(key)?.strip_prefix('=').map(String::from))
+}
+
 /// Linux has none of our server's counters.
 pub fn counter(_name: &str) -> Option<u64> {
     None

@@ -20,9 +20,9 @@ mod linux;
 use linux as implementation;
 
 pub use implementation::{
-    Child, File, SYSTEM, Thread, counter, drop_caches, fork, instructions, link, make_directory, make_symlink,
-    monotonic_ns, page_size, print_line, read_symlink, remove_directory, rename, room, spawn_thread, stat, sync_all,
-    unlink, yield_now,
+    Child, File, SYSTEM, Thread, argument, counter, drop_caches, fork, instructions, link, make_directory,
+    make_symlink, monotonic_ns, page_size, print_line, read_symlink, remove_directory, rename, room, spawn_thread,
+    stat, sync_all, unlink, yield_now,
 };
 pub use mapping::Mapping;
 
