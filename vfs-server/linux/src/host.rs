@@ -10,6 +10,7 @@ use platform::lockdep::LockClass;
 use platform::thread::{TASKS_MAX, TaskId, ThreadKind};
 use std::alloc::Layout;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -23,6 +24,15 @@ platform::set_host!(LinuxHost);
 /// Pages that the host hands out in all; tests make memory scarce with it.
 static FRAME_LIMIT: AtomicUsize = AtomicUsize::new(1 << 20);
 static FRAMES_OUT: AtomicUsize = AtomicUsize::new(0);
+
+/// The runs of frames that are handed out: address and pages.
+static RUNS: Mutex<BTreeMap<usize, usize>> = Mutex::new(BTreeMap::new());
+
+/// Whether the page at `address` is one that the host has handed out.
+pub fn is_frame(address: usize) -> bool {
+    let runs = RUNS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    runs.range(..=address).next_back().is_some_and(|(start, pages)| address < start + pages * 4096)
+}
 
 /// Limits the pages that the host hands out in all.
 pub fn set_frame_limit(pages: usize) {
@@ -173,11 +183,13 @@ unsafe impl Host for LinuxHost {
             FRAMES_OUT.fetch_sub(pages, Ordering::Relaxed);
             return None;
         }
+        RUNS.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(memory as usize, pages);
         Some(RawFrames { address: memory as usize, order })
     }
 
     unsafe fn free_frames(frames: RawFrames) {
         FRAMES_OUT.fetch_sub(1 << frames.order, Ordering::Relaxed);
+        RUNS.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(&frames.address);
         // SAFETY: it came from `alloc_frames` with this order, and the caller gives it up.
         unsafe { std::alloc::dealloc(frames.address as *mut u8, layout(frames.order)) }
     }
