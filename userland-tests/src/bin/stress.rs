@@ -60,7 +60,11 @@ fn step(dir: &Scratch, subjects: &mut [Subject], number: usize, random: &mut Ran
     let size = subjects[number].model.0.len();
     let offset = random.size(LARGEST) as usize;
     let len = random.size(20_000) as usize;
-    match random.below(16) {
+    let op = random.below(16);
+    if sys::argument("trace").is_some() {
+        note!("{round}: file {number} op {op} size {size} offset {offset} len {len}");
+    }
+    match op {
         0..3 => {
             let bytes = pattern(round, offset, len);
             check_eq!(subjects[number].file.write_at(&bytes, offset as u64)?, len, "write of {len} at {offset}");

@@ -3,11 +3,15 @@
 //! | module | what |
 //! |---|---|
 //! | `faultline` / `linux` | the implementation, one of the two |
+//! | `echo_faultline` / `echo_linux` | a process that answers calls |
 //! | [`mapping`] | access to mapped memory, over either |
 //!
 //! Paths are relative: on our kernel to the root of the mounted file system, on Linux to the
 //! current directory.
 
+#[cfg_attr(target_os = "none", path = "echo_faultline.rs")]
+#[cfg_attr(not(target_os = "none"), path = "echo_linux.rs")]
+mod echo;
 mod mapping;
 
 #[cfg(target_os = "none")]
@@ -19,8 +23,9 @@ mod linux;
 #[cfg(not(target_os = "none"))]
 use linux as implementation;
 
+pub use echo::Echo;
 pub use implementation::{
-    Child, File, SYSTEM, Thread, argument, counter, drop_caches, fork, instructions, link, make_directory,
+    Child, File, SYSTEM, Thread, argument, counter, cut_power, drop_caches, fork, instructions, link, make_directory,
     make_symlink, monotonic_ns, page_size, print_line, read_symlink, remove_directory, rename, room, spawn_thread,
     stat, sync_all, unlink, yield_now,
 };

@@ -1,0 +1,164 @@
+//! Instructions of the operations that the design has a budget for: `##fl bench ROW COUNT` lines.
+//!
+//! Meant for QEMU's `-icount shift=0`, where the time-stamp counter counts executed instructions of
+//! everything that runs: program, kernel and server. Each row is the median of many single
+//! measurements, less what an empty measurement costs.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+extern crate alloc;
+use userland_tests::{model::pattern, prelude::*};
+
+userland_tests::test!(run);
+
+const PAGE: usize = 4096;
+const PAGES: usize = 1024;
+
+fn run() -> Outcome {
+    let dir = Scratch::new("bench")?;
+    let overhead =
+        median(&mut (0..99).map(|_| measure(|| Ok(())).map(|(cost, ())| cost)).collect::<Result<Vec<_>, _>>()?);
+    let bench = Bench { dir, overhead };
+    bench.call_and_reply()?;
+    bench.faults()?;
+    bench.mkwrite()?;
+    bench.inline_first_store()?;
+    bench.reads_and_writes()?;
+    bench.names()?;
+    bench.syncs()
+}
+
+struct Bench {
+    dir: Scratch,
+    /// What a measurement of nothing gives.
+    overhead: u64,
+}
+
+/// The instructions of `f`, and what it gives.
+fn measure<T>(f: impl FnOnce() -> Result<T, Failure>) -> Result<(u64, T), Failure> {
+    let start = sys::instructions();
+    let value = f()?;
+    Ok((sys::instructions() - start, value))
+}
+
+fn median(costs: &mut [u64]) -> u64 {
+    costs.sort_unstable();
+    costs[costs.len() / 2]
+}
+
+impl Bench {
+    /// Prints the row of `times` measurements, each of what `operation` does with its number.
+    fn row(&self, row: &str, times: usize, mut operation: impl FnMut(usize) -> Result<u64, Failure>) -> Outcome {
+        let mut costs = (0..times).map(&mut operation).collect::<Result<Vec<_>, _>>()?;
+        self.print(row, median(&mut costs).saturating_sub(self.overhead));
+        Ok(())
+    }
+
+    fn print(&self, row: &str, cost: u64) {
+        sys::print_line(format_args!("##fl bench {row} {cost}"));
+    }
+
+    fn call_and_reply(&self) -> Outcome {
+        let echo = sys::Echo::start()?;
+        for _ in 0..20 {
+            echo.call()?;
+        }
+        self.row("call_reply", 200, |_| Ok(measure(|| Ok(echo.call()?))?.0))?;
+        echo.stop()
+    }
+
+    /// Read faults on pages that the cache has.
+    fn faults(&self) -> Outcome {
+        let file = self.dir.create("faults")?;
+        let chunk = pattern(1, 0, 64 * PAGE);
+        for offset in (0..PAGES * PAGE).step_by(chunk.len()) {
+            check_eq!(file.write_at(&chunk, offset as u64)?, chunk.len(), "write");
+        }
+        file.sync()?;
+        let map = |page: usize, pages: usize| {
+            Mapping::new(&file, (page * PAGE) as u64, pages * PAGE, Protection::Read, Sharing::Shared)
+        };
+        self.row("read_fault_1_page", 100, |index| {
+            let mapping = map(index, 1)?;
+            Ok(measure(|| Ok(mapping.load(0)))?.0)
+        })?;
+        self.row("read_fault_16_pages", 60, |index| {
+            let mapping = map(16 * index, 16)?;
+            Ok(measure(|| Ok(mapping.load(0)))?.0)
+        })?;
+        let mapping = map(0, PAGES)?;
+        let (cost, _) = measure(|| Ok((0..PAGES).map(|page| u64::from(mapping.load(page * PAGE))).sum::<u64>()))?;
+        self.print("mapped_read_per_page", cost / PAGES as u64);
+        Ok(())
+    }
+
+    /// A store to a clean page that is mapped read-only.
+    fn mkwrite(&self) -> Outcome {
+        let file = self.dir.open("faults")?;
+        let mapping = Mapping::new(&file, 0, 64 * PAGE, Protection::ReadWrite, Sharing::Shared)?;
+        for page in 0..64 {
+            mapping.load(page * PAGE);
+        }
+        self.row("page_mkwrite", 64, |page| Ok(measure(|| Ok(mapping.store(page * PAGE, 1)))?.0))
+    }
+
+    fn inline_first_store(&self) -> Outcome {
+        self.row("inline_first_store", 24, |index| {
+            let file = self.dir.create(&format!("inline-{index}"))?;
+            check_eq!(file.write_at(&[1; 50], 0)?, 50, "write");
+            file.sync()?;
+            let mapping = Mapping::new(&file, 0, PAGE, Protection::ReadWrite, Sharing::Shared)?;
+            mapping.load(0);
+            Ok(measure(|| Ok(mapping.store(0, 2)))?.0)
+        })
+    }
+
+    /// Of pages that the cache has.
+    fn reads_and_writes(&self) -> Outcome {
+        let file = self.dir.open("faults")?;
+        let mut buf = vec![1; PAGE];
+        self.row("pread_4k", 200, |index| Ok(measure(|| Ok(file.read_at(&mut buf, (index % 64 * PAGE) as u64)?))?.0))?;
+        // The first round makes the pages dirty.
+        for index in 0..64 {
+            file.write_at(&buf, (index * PAGE) as u64)?;
+        }
+        self.row("pwrite_4k", 200, |index| Ok(measure(|| Ok(file.write_at(&buf, (index % 64 * PAGE) as u64)?))?.0))?;
+        let file = self.dir.create("append")?;
+        file.write_at(&buf, 0)?;
+        self.row("append_1_byte", 200, |index| Ok(measure(|| Ok(file.write_at(&[1], (PAGE + index) as u64)?))?.0))
+    }
+
+    fn names(&self) -> Outcome {
+        let path = self.dir.path("append");
+        self.row("open_close", 200, |_| Ok(measure(|| Ok(drop(File::open(&path, Open::READ, 0)?)))?.0))?;
+        self.row("stat", 200, |_| Ok(measure(|| Ok(sys::stat(&path)?))?.0))?;
+        let path = |index| self.dir.path(&format!("name-{index}"));
+        let how = Open::WRITE | Open::CREATE;
+        self.row("create_close", 100, |index| {
+            let path = path(index);
+            Ok(measure(|| Ok(drop(File::open(&path, how, 0o644)?)))?.0)
+        })?;
+        self.row("unlink", 100, |index| {
+            let path = path(index);
+            Ok(measure(|| Ok(sys::unlink(&path)?))?.0)
+        })
+    }
+
+    fn syncs(&self) -> Outcome {
+        let bytes = vec![3; PAGE];
+        self.row("create_write_4k_fsync", 24, |index| {
+            let name = format!("synced-{index}");
+            let cost = measure(|| {
+                let file = self.dir.create(&name)?;
+                file.write_at(&bytes, 0)?;
+                Ok(file.sync()?)
+            })?;
+            Ok(cost.0)
+        })?;
+        let file = self.dir.open("faults")?;
+        file.sync()?;
+        self.row("fsync_1_page", 24, |index| {
+            file.write_at(&bytes, (index * PAGE) as u64)?;
+            Ok(measure(|| Ok(file.sync()?))?.0)
+        })
+    }
+}
