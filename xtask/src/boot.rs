@@ -112,7 +112,10 @@ pub fn run(options: &Options) -> Result<Verdict> {
 }
 
 /// The programs to run: those asked for, or all tests.
-fn choose(guest: &Guest, asked: &[String]) -> Result<Vec<String>> {
+///
+/// # Errors
+/// There is no such program.
+pub fn choose(guest: &Guest, asked: &[String]) -> Result<Vec<String>> {
     let all = all_tests(guest);
     if asked.is_empty() {
         return Ok(all);

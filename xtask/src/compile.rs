@@ -53,7 +53,7 @@ pub enum Role {
 /// What the client program of this name is for.
 pub fn role(name: &str) -> Role {
     match name {
-        "shell" | "contract" | "list_files" => Role::Tool,
+        "shell" | "contract" | "list_files" | "probe_corruption" => Role::Tool,
         _ if name == "bench" || name.starts_with("bench_") => Role::Bench,
         _ => Role::Test,
     }

@@ -6,6 +6,10 @@
 //! | module | what |
 //! |---|---|
 //! | [`boot`] | our kernel, a disk, the test programs: one boot with all its checks |
+//! | [`test`] | all of it, with one total |
+//! | [`host_tests`] | its part on this machine |
+//! | [`corruption`] | its corrupted disks |
+//! | [`soak`] | until it fails |
 //! | [`session`] | what every boot of ours has in common |
 //! | [`linux_tests`] | the same test programs on Linux |
 //! | [`interchange`] | Linux reads ours, we read Linux's |
@@ -18,13 +22,17 @@
 
 mod boot;
 mod compile;
+mod corruption;
 mod doctor;
+mod host_tests;
 mod interchange;
 mod linux_tests;
 mod prerequisites;
 mod progress;
 mod session;
+mod soak;
 mod tally;
+mod test;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -46,6 +54,10 @@ enum Command {
     LinuxTests(linux_tests::Options),
     /// Have Linux read what the guest wrote, and the guest read what Linux wrote.
     Interchange(interchange::Options),
+    /// Run all tests: on this machine, on our kernel, on Linux, and disks between the two.
+    Test(test::Options),
+    /// Boot the tests again and again until one fails.
+    Soak(soak::Options),
     /// Say what is installed, what is missing, and what that disables.
     Doctor,
 }
@@ -66,6 +78,8 @@ fn main() -> ExitCode {
         Command::Boot(options) => boot::run(&options),
         Command::LinuxTests(options) => linux_tests::run(&options),
         Command::Interchange(options) => interchange::run(&options),
+        Command::Test(options) => test::run(&options),
+        Command::Soak(options) => soak::run(&options),
         Command::Doctor => doctor::run(),
     };
     match verdict {

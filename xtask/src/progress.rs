@@ -9,6 +9,8 @@ use std::time::Duration;
 /// Which of the guest's other lines are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chatter {
+    /// None, and no verdict either: a failure is summarised later.
+    Nothing,
     /// Only the last ones of a test that failed.
     OfFailures,
     /// All of them.
@@ -42,6 +44,12 @@ impl Progress {
         self.bar.finish_and_clear();
     }
 
+    fn verdict(&self, line: &str) {
+        if self.chatter != Chatter::Nothing {
+            self.print(line);
+        }
+    }
+
     fn print(&self, line: &str) {
         // A hidden bar would swallow the line.
         if self.bar.is_hidden() { println!("{line}") } else { self.bar.println(line) }
@@ -57,15 +65,15 @@ impl Watcher for Progress {
             }
             Event::Pass(name, ns) => {
                 self.bar.inc(1);
-                self.print(&format!("  pass  {name}  {}", milliseconds(*ns)));
+                self.verdict(&format!("  pass  {name}  {}", milliseconds(*ns)));
             }
             Event::Skip(name, reason) => {
                 self.bar.inc(1);
-                self.print(&format!("  skip  {name}: {reason}"));
+                self.verdict(&format!("  skip  {name}: {reason}"));
             }
             Event::Fail(name, reason) => {
                 self.bar.inc(1);
-                self.print(&format!("  FAIL  {name}: {reason}"));
+                self.verdict(&format!("  FAIL  {name}: {reason}"));
                 if self.chatter == Chatter::OfFailures {
                     self.said.iter().for_each(|line| self.print(&format!("        | {line}")));
                 }

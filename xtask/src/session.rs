@@ -183,16 +183,24 @@ impl Session {
     /// # Errors
     /// Something on the host went wrong; what goes wrong in the guest is in the report.
     pub fn run(&self, guest: &Guest, disk: &BootDisk, chatter: Chatter) -> Result<Report> {
+        let mut report = self.run_guest(guest, disk, chatter)?;
+        if disk.writes == Writes::Kept && self.machine.virtio().is_some() {
+            report.examine(&disk.image, &self.folder)?;
+        }
+        Ok(report)
+    }
+
+    /// Boots and follows the programs to their verdicts; the disk is not looked at.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_guest(&self, guest: &Guest, disk: &BootDisk, chatter: Chatter) -> Result<Report> {
         let command = self.command(guest, &disk.image, disk.writes, Terminal::Lines)?;
         let mut progress = Progress::new(&self.title, self.programs.len(), chatter);
         let started = runner::guest::Guest::start(command, &self.log())?;
         let outcome = test_run::follow(started, &self.programs, PowerOff::DebugExit, self.limits, &mut progress);
         progress.finish();
-        let mut report = Report::new(outcome?, self.log());
-        if disk.writes == Writes::Kept && self.machine.virtio().is_some() {
-            report.examine(&disk.image, &self.folder)?;
-        }
-        Ok(report)
+        Ok(Report::new(outcome?, self.log()))
     }
 }
 

@@ -65,11 +65,10 @@ impl Tally {
         }
     }
 
-    /// Adds counts of a run that has shown its own.
-    pub fn add(&mut self, title: &str, passed: usize, failed: usize, skipped: usize) {
+    /// Counts checks that passed in a run that has shown its own.
+    pub fn add_passed(&mut self, title: &str, passed: usize) {
+        println!("  pass  {title}: {passed} tests");
         self.passed += passed;
-        self.failed.extend((0..failed).map(|_| (title.to_string(), "see above".to_string())));
-        self.skipped.extend((0..skipped).map(|_| (title.to_string(), "marked as ignored".to_string())));
     }
 
     /// Prints what failed and what was skipped, and the total; good only if nothing failed and something passed.

@@ -10,6 +10,7 @@
 //! | [`boot_conf`] | `etc/boot.conf`: what the guest is to do |
 //! | [`sample_tree`] | the files that a fresh disk is populated with |
 //! | [`ext4_image`] | mke2fs, e2fsck and debugfs on disk images |
+//! | [`fixtures`] | disks of every shape, unclean and corrupted ones |
 //! | [`manifest`] | checksum lists of files, checked through debugfs |
 //! | [`qemu`] | QEMU command lines of our machines |
 //! | [`guest`] | a running QEMU: lines out, keys in, bounded waits |
@@ -24,6 +25,7 @@ pub mod archive;
 pub mod boot_conf;
 pub mod boot_image;
 pub mod ext4_image;
+pub mod fixtures;
 pub mod guest;
 pub mod linux_vm;
 

@@ -1,0 +1,133 @@
+//! `cargo xtask test`: all tests, one total.
+//!
+//! What cannot run on this machine (no network for the Linux VM) is a skip with its reason in the
+//! total, never a silent pass.
+
+use crate::Verdict;
+use crate::boot;
+use crate::compile::{self, Guest, Profile};
+use crate::corruption;
+use crate::host_tests;
+use crate::interchange;
+use crate::linux_tests;
+use crate::prerequisites::{self, LINUX, Need, Readiness};
+use crate::progress::Chatter;
+use crate::session::{self, BootDisk, Session};
+use crate::tally::Tally;
+use crate::workspace::Workspace;
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+use runner::boot_conf::Mode;
+use runner::ext4_image::Geometry;
+use runner::linux_vm::package::LinuxKernel;
+use std::time::Instant;
+
+/// Options of `test`.
+#[derive(Args)]
+pub struct Options {
+    /// Run only these parts (repeatable).
+    #[arg(long = "only", value_enum, value_name = "PART")]
+    parts: Vec<Part>,
+    /// List what is missing on this machine and exit with status 2, instead of installing it.
+    #[arg(long)]
+    no_install: bool,
+}
+
+/// A part of the tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// cargo test on this machine.
+    Host,
+    /// The test programs on our kernel, on disks of several shapes.
+    Boot,
+    /// Corrupted disks, mounted by our server.
+    Corruption,
+    /// Disks between our guest and Linux.
+    Interchange,
+    /// The test programs on Linux.
+    Linux,
+}
+
+/// Besides the default: small blocks, where trees are deep, and large inodes, where much is inline.
+const OTHER_DISKS: [Geometry; 2] = [
+    Geometry { mebibytes: 96, block_size: 1024, inode_size: 256 },
+    Geometry { mebibytes: 96, block_size: 2048, inode_size: 1024 },
+];
+
+/// Runs all parts, or those asked for.
+///
+/// # Errors
+/// Something on the host went wrong.
+pub fn run(options: &Options) -> Result<Verdict> {
+    let needs = [&prerequisites::BOOT[..], &[Need::Target(LINUX)]].concat();
+    if prerequisites::ensure(&needs, boot::install(options.no_install))? == Readiness::Missing {
+        return Ok(Verdict::Missing);
+    }
+    let start = Instant::now();
+    let wanted = |part| options.parts.is_empty() || options.parts.contains(&part);
+    let workspace = Workspace::load()?;
+    let mut tally = Tally::default();
+    if wanted(Part::Host) {
+        host_tests::run(&workspace, &mut tally)?;
+    }
+    let guest = compile::guest(&workspace, Profile::Checked)?;
+    let mut written = None;
+    if wanted(Part::Boot) || wanted(Part::Interchange) {
+        written = Some(boot_tests(&workspace, &guest, "boot", Geometry::default(), &mut tally)?);
+    }
+    if wanted(Part::Boot) {
+        for geometry in OTHER_DISKS {
+            let title = format!("boot-{}-{}", geometry.block_size, geometry.inode_size);
+            boot_tests(&workspace, &guest, &title, geometry, &mut tally)?;
+        }
+        contract(&workspace, &guest, &mut tally)?;
+    }
+    if wanted(Part::Corruption) {
+        corruption::check(&workspace, &guest, &mut tally)?;
+    }
+    if wanted(Part::Interchange) || wanted(Part::Linux) {
+        match LinuxKernel::obtain(&|what| println!("{what}")) {
+            Ok(kernel) => {
+                if let Some(written) = written.filter(|_| wanted(Part::Interchange)) {
+                    interchange::exchange(&workspace, &guest, &kernel, &written.image, &mut tally)?;
+                }
+                if wanted(Part::Linux) {
+                    tally.report("linux", &linux_tests::tests(&workspace, &kernel, &[], Chatter::OfFailures)?);
+                }
+            }
+            Err(error) => tally.skip("interchange with Linux, test programs on Linux", &format!("{error:#}")),
+        }
+    }
+    let verdict = tally.conclude();
+    println!("{:.0} s", start.elapsed().as_secs_f64());
+    Ok(verdict)
+}
+
+/// Boots all test programs on a fresh disk, which they leave behind.
+fn boot_tests(
+    workspace: &Workspace,
+    guest: &Guest,
+    title: &str,
+    geometry: Geometry,
+    tally: &mut Tally,
+) -> Result<BootDisk> {
+    println!("Boot: {geometry}");
+    let session = Session::new(title, workspace.run_folder(title)?, boot::all_tests(guest));
+    ensure!(!session.programs.is_empty(), "there is no test program to run");
+    let disk = session::fresh_disk(&session.folder, geometry)?;
+    tally.report(title, &session.run(guest, &disk, Chatter::OfFailures)?);
+    Ok(disk)
+}
+
+/// The program that shows Redox's scheme contract; it needs no file server.
+fn contract(workspace: &Workspace, guest: &Guest, tally: &mut Tally) -> Result<()> {
+    if !guest.programs.contains_key("contract") {
+        return Ok(());
+    }
+    println!("Boot: the scheme contract");
+    let mut session = Session::new("contract", workspace.run_folder("contract")?, vec!["contract".to_string()]);
+    session.mode = Mode::Contract;
+    let disk = session::fresh_disk(&session.folder, Geometry { mebibytes: 32, ..Geometry::default() })?;
+    tally.report("contract", &session.run(guest, &disk, Chatter::OfFailures)?);
+    Ok(())
+}
