@@ -64,6 +64,24 @@ macro_rules! test {
     };
 }
 
+/// As [`test!`], for a test of our kernel's paging protocol, which Linux does not have: `$run` is in a
+/// module that is there on our kernel only.
+#[macro_export]
+macro_rules! pager_test {
+    ($run:path) => {
+        #[cfg(target_os = "none")]
+        $crate::test!($run);
+
+        #[cfg(not(target_os = "none"))]
+        $crate::test!(__not_here);
+
+        #[cfg(not(target_os = "none"))]
+        fn __not_here() -> $crate::harness::Outcome {
+            $crate::harness::skip("Linux has no paging protocol")
+        }
+    };
+}
+
 /// Makes `$main` (a `fn() -> i32`) the program on both systems.
 #[macro_export]
 macro_rules! program {

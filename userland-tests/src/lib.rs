@@ -10,6 +10,7 @@
 //! | [`harness`] | a program's frame: verdict lines, checks, its own directory |
 //! | [`errno`] | errors by their names |
 //! | [`model`] | what a file must contain: an in-memory model and patterns |
+//! | `pager_server` | a page server in the test's own hands, for the kernel's half of paging |
 //! | [`random`] | numbers from a seed |
 //! | [`lists`] | lists of files with checksums, for checks between systems |
 //! | [`steps`] | how two processes take turns |
@@ -21,6 +22,8 @@ pub mod errno;
 pub mod harness;
 pub mod lists;
 pub mod model;
+#[cfg(target_os = "none")]
+pub mod pager_server;
 pub mod random;
 pub mod steps;
 pub mod sys;

@@ -6,7 +6,7 @@ use root_task::{
     boot_archive::{Archive, Entry, HEADER, Sizes},
     boot_conf::{BootConf, Mode},
 };
-use user_rt::{first_process, power, println};
+use user_rt::{descriptor::SCHEME_CREATION, first_process, power, println};
 
 user_rt::first_process!(main);
 
@@ -29,6 +29,9 @@ fn run() -> Result<u8, String> {
     let mode = conf.mode().ok_or("etc/boot.conf names no mode that is known")?;
 
     if mode == Mode::Contract {
+        // The programs are servers themselves.
+        let right = first_process::metadata().scheme_creation;
+        right.dup_to(SCHEME_CREATION).map_err(|error| format!("no right to create schemes to give away: {error}"))?;
         return Ok(programs::run_all(archive, conf.programs()).code());
     }
     let server = Server::start(archive, conf)?;

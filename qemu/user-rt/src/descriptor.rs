@@ -15,6 +15,9 @@ pub const STDERR: Fd = Fd(2);
 /// The root directory of the mounted file system; for a server its scheme socket.
 pub const ROOT: Fd = Fd(3);
 
+/// The right to create schemes; programs that run without a file server have it, others do not.
+pub const SCHEME_CREATION: Fd = Fd(4);
+
 /// The first number that is handed out.
 const FIRST_FREE: usize = 16;
 
