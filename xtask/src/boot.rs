@@ -1,7 +1,7 @@
 //! `cargo xtask boot`: the whole path once, and the truth about it.
 
 use crate::Verdict;
-use crate::compile::{self, Guest, Profile, Role};
+use crate::compile::{self, Clients, Guest, Profile, Role};
 use crate::prerequisites::{self, Install, Readiness};
 use crate::progress::Chatter;
 use crate::session::{self, BootDisk, Session};
@@ -70,7 +70,11 @@ enum MachineName {
     Q35,
 }
 
-fn name_and_value(text: &str) -> Result<(String, String), String> {
+/// Takes `NAME=VALUE` apart.
+///
+/// # Errors
+/// It is not of that form.
+pub fn name_and_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_string(), value.to_string())),
         _ => Err("it is not NAME=VALUE".to_string()),
@@ -91,7 +95,7 @@ pub fn run(options: &Options) -> Result<Verdict> {
         return Ok(Verdict::Missing);
     }
     let workspace = Workspace::load()?;
-    let guest = compile::guest(&workspace, if options.release { Profile::Release } else { Profile::Checked })?;
+    let guest = compile::guest(&workspace, Profile::of(options.release), Clients::All)?;
     let folder = workspace.run_folder("boot")?;
     let mut session = Session::new("boot", folder, choose(&guest, &options.tests)?);
     session.machine = match options.machine {

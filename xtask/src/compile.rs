@@ -2,7 +2,7 @@
 
 use crate::prerequisites::{BARE, LINUX};
 use crate::workspace::{Workspace, cargo};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
@@ -17,6 +17,11 @@ pub enum Profile {
 }
 
 impl Profile {
+    /// What `--release` means.
+    pub fn of(release: bool) -> Self {
+        if release { Self::Release } else { Self::Checked }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Checked => "checked",
@@ -53,7 +58,7 @@ pub enum Role {
 /// What the client program of this name is for.
 pub fn role(name: &str) -> Role {
     match name {
-        "shell" | "contract" | "list_files" | "probe_corruption" => Role::Tool,
+        "shell" | "contract" | "list_files" | "probe_corruption" | "power_cut" => Role::Tool,
         _ if name == "bench" || name.starts_with("bench_") => Role::Bench,
         _ => Role::Test,
     }
@@ -66,45 +71,74 @@ impl Guest {
     }
 }
 
-/// Builds the kernel, the server and the client programs.
+/// Which client programs are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clients {
+    /// All of them.
+    All,
+    /// Those of one role: fewer are built faster.
+    Only(Role),
+}
+
+impl Clients {
+    fn names(self, workspace: &Workspace) -> Vec<String> {
+        let mut names = workspace.programs(CLIENTS);
+        if let Self::Only(wanted) = self {
+            names.retain(|name| role(name) == wanted);
+        }
+        names
+    }
+}
+
+/// Builds the kernel, the server and client programs.
 ///
 /// # Errors
 /// The build failed; cargo has said why.
-pub fn guest(workspace: &Workspace, profile: Profile) -> Result<Guest> {
-    let packages = ["kernel", "root-task", "daemon", CLIENTS];
-    build(workspace, BARE, profile, &packages)?;
-    let folder = workspace.target.join(BARE).join(profile.name());
-    let mut programs = BTreeMap::new();
-    for name in workspace.programs(CLIENTS).into_iter().chain([SERVER.to_string()]) {
-        programs.insert(name.clone(), folder.join(name));
-    }
-    let guest = Guest { kernel: folder.join("kernel"), root_task: folder.join("root-task"), programs };
-    for file in guest.programs.values().chain([&guest.kernel, &guest.root_task]) {
-        ensure!(file.is_file(), "the build did not make {}", file.display());
-    }
-    Ok(guest)
+pub fn guest(workspace: &Workspace, profile: Profile, clients: Clients) -> Result<Guest> {
+    let mut names = clients.names(workspace);
+    names.push(SERVER.to_string());
+    let own = ["kernel".to_string(), "root-task".to_string()];
+    let mut files =
+        build(workspace, BARE, profile, &["kernel", "root-task", "daemon", CLIENTS], &[&names, &own[..]].concat())?;
+    let [Some(kernel), Some(root_task)] = own.map(|name| files.remove(&name)) else {
+        bail!("the build made no kernel or no root-task");
+    };
+    Ok(Guest { kernel, root_task, programs: files })
 }
 
-/// Builds the client programs for Linux: their names and files.
+/// Builds client programs for Linux: their names and files.
 ///
 /// # Errors
 /// The build failed; cargo has said why.
-pub fn linux_clients(workspace: &Workspace) -> Result<BTreeMap<String, PathBuf>> {
-    build(workspace, LINUX, Profile::Release, &[CLIENTS])?;
-    let folder = workspace.target.join(LINUX).join(Profile::Release.name());
-    Ok(workspace.programs(CLIENTS).into_iter().map(|name| (name.clone(), folder.join(name))).collect())
+pub fn linux_clients(workspace: &Workspace, profile: Profile, clients: Clients) -> Result<BTreeMap<String, PathBuf>> {
+    build(workspace, LINUX, profile, &[CLIENTS], &clients.names(workspace))
 }
 
-fn build(workspace: &Workspace, target: &str, profile: Profile, packages: &[&str]) -> Result<()> {
+/// Builds the programs `names` of `packages`: where they are.
+fn build(
+    workspace: &Workspace,
+    target: &str,
+    profile: Profile,
+    packages: &[&str],
+    names: &[String],
+) -> Result<BTreeMap<String, PathBuf>> {
     let mut command = cargo();
-    command.current_dir(&workspace.root).args(["build", "--bins", "--target", target, "--profile", profile.name()]);
+    command.current_dir(&workspace.root).args(["build", "--target", target, "--profile", profile.name()]);
     for package in packages {
         command.args(["-p", package]);
+    }
+    for name in names {
+        command.args(["--bin", name]);
     }
     println!("Building {} for {target} ({})", packages.join(", "), profile.name());
     let status = command.status().context("cannot start cargo")?;
     ensure!(status.success(), "the build for {target} failed");
-    Ok(())
+    let folder = workspace.target.join(target).join(profile.name());
+    let files: BTreeMap<_, _> = names.iter().map(|name| (name.clone(), folder.join(name))).collect();
+    for file in files.values() {
+        ensure!(file.is_file(), "the build did not make {}", file.display());
+    }
+    Ok(files)
 }
 
 /// The bytes of a built file.

@@ -2,7 +2,7 @@
 
 use crate::Verdict;
 use crate::boot;
-use crate::compile::{self, Guest, Profile};
+use crate::compile::{self, Clients, Guest, Profile};
 use crate::prerequisites::{self, Readiness};
 use crate::progress::Chatter;
 use crate::session::{self, BootDisk, Session};
@@ -42,7 +42,7 @@ pub fn run(options: &Options) -> Result<Verdict> {
     let workspace = Workspace::load()?;
     let kernel = LinuxKernel::obtain(&|what| println!("{what}"))?;
     let mut tally = Tally::default();
-    let guest = compile::guest(&workspace, Profile::Checked)?;
+    let guest = compile::guest(&workspace, Profile::Checked, Clients::All)?;
     if let Some(path) = &options.written {
         exchange(&workspace, &guest, &kernel, &Image::open(path), &mut tally)?;
         return Ok(tally.conclude());

@@ -4,18 +4,19 @@
 
 use crate::Verdict;
 use crate::boot;
-use crate::compile::{self, Role, role};
+use crate::compile::{self, Clients, Profile, Role, role};
 use crate::prerequisites::{self, LINUX, Need, Readiness};
 use crate::progress::{Chatter, Progress};
 use crate::session::{self, Report};
 use crate::workspace::Workspace;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result};
 use clap::Args;
 use runner::boot_image::stripped;
-use runner::ext4_image::Geometry;
+use runner::ext4_image::{Geometry, Image};
 use runner::linux_vm::{job::Job, package::LinuxKernel};
-use runner::qemu::{Drive, Writes};
+use runner::qemu::{Clock, Drive, Writes};
 use runner::test_run::{self, Limits, PowerOff};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Options of `linux-tests`.
@@ -55,27 +56,46 @@ pub fn run(options: &Options) -> Result<Verdict> {
 /// # Errors
 /// The build failed, there is no such test, or the VM does not start.
 pub fn tests(workspace: &Workspace, kernel: &LinuxKernel, names: &[String], chatter: Chatter) -> Result<Report> {
-    let programs = compile::linux_clients(workspace)?;
+    let programs = compile::linux_clients(workspace, Profile::Checked, Clients::All)?;
     let names: Vec<String> = match names {
         [] => programs.keys().filter(|name| role(name) == Role::Test).cloned().collect(),
         names => names.to_vec(),
     };
-    let mut files = Vec::new();
-    for name in &names {
-        ensure!(programs.contains_key(name), "there is no program {name:?}");
-        files.push((name.clone(), stripped(&compile::read(&programs[name])?)?));
-    }
-    let folder: PathBuf = workspace.run_folder("linux-tests")?;
+    let folder = workspace.run_folder("linux-tests")?;
     let disk = session::fresh_disk(&folder, Geometry::default())?.image;
+    run_programs(kernel, &programs, &names, &disk, Clock::Host, chatter)
+}
+
+/// Runs `names` of `programs` under `kernel` with `disk` as their file system; the disk's folder gets
+/// the logs.
+///
+/// # Errors
+/// There is no such program, or the VM does not start.
+pub fn run_programs(
+    kernel: &LinuxKernel,
+    programs: &BTreeMap<String, PathBuf>,
+    names: &[String],
+    disk: &Image,
+    clock: Clock,
+    chatter: Chatter,
+) -> Result<Report> {
+    let mut files = Vec::new();
+    for name in names {
+        let program = programs.get(name).with_context(|| format!("there is no program {name:?}"))?;
+        files.push((name.clone(), stripped(&compile::read(program)?)?));
+    }
+    let folder = disk.path.parent().context("a disk is in a folder")?;
     let drives = vec![Drive { path: disk.path.clone(), writes: Writes::Kept }];
-    let mut job = Job::new(folder, drives, &script(&names));
+    let mut job = Job::new(folder.to_path_buf(), drives, &script(names));
     job.files = files;
+    job.clock = clock;
+    job.cpus = if clock == Clock::Instructions { 1 } else { job.cpus };
     let mut progress = Progress::new("linux", names.len(), chatter);
     let guest = job.start(kernel)?;
-    let outcome = test_run::follow(guest, &names, PowerOff::Acpi, Limits::default(), &mut progress);
+    let outcome = test_run::follow(guest, names, PowerOff::Acpi, Limits::default(), &mut progress);
     progress.finish();
     let mut report = Report::new(outcome?, job.log());
-    report.examine(&disk, &job.folder)?;
+    report.examine(disk, folder)?;
     Ok(report)
 }
 

@@ -9,6 +9,7 @@
 //! | [`test`] | all of it, with one total |
 //! | [`host_tests`] | its part on this machine |
 //! | [`corruption`] | its corrupted disks |
+//! | [`bench`], [`budget`] | instructions per operation, beside Linux's and the design's budget |
 //! | [`soak`] | until it fails |
 //! | [`session`] | what every boot of ours has in common |
 //! | [`linux_tests`] | the same test programs on Linux |
@@ -20,7 +21,9 @@
 //! | [`workspace`] | where things are |
 //! | [`progress`] | what a run shows while it goes on |
 
+mod bench;
 mod boot;
+mod budget;
 mod compile;
 mod corruption;
 mod doctor;
@@ -56,6 +59,8 @@ enum Command {
     Interchange(interchange::Options),
     /// Run all tests: on this machine, on our kernel, on Linux, and disks between the two.
     Test(test::Options),
+    /// Measure instructions per operation, beside Linux in the same QEMU and the design's budget.
+    Bench(bench::Options),
     /// Boot the tests again and again until one fails.
     Soak(soak::Options),
     /// Say what is installed, what is missing, and what that disables.
@@ -80,6 +85,7 @@ fn main() -> ExitCode {
         Command::Interchange(options) => interchange::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Soak(options) => soak::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Doctor => doctor::run(),
     };
     match verdict {

@@ -5,7 +5,7 @@
 
 use crate::Verdict;
 use crate::boot;
-use crate::compile::{self, Profile};
+use crate::compile::{self, Clients, Profile};
 use crate::prerequisites::{self, Readiness};
 use crate::progress::Chatter;
 use crate::session::{self, Session};
@@ -44,7 +44,7 @@ pub fn run(options: &Options) -> Result<Verdict> {
         return Ok(Verdict::Missing);
     }
     let workspace = Workspace::load()?;
-    let guest = compile::guest(&workspace, if options.release { Profile::Release } else { Profile::Checked })?;
+    let guest = compile::guest(&workspace, Profile::of(options.release), Clients::All)?;
     let programs = boot::choose(&guest, &options.tests)?;
     ensure!(!programs.is_empty(), "there is no test program to run");
     let start = Instant::now();

@@ -5,7 +5,7 @@
 
 use crate::Verdict;
 use crate::boot;
-use crate::compile::{self, Guest, Profile};
+use crate::compile::{self, Clients, Guest, Profile};
 use crate::corruption;
 use crate::host_tests;
 use crate::interchange;
@@ -70,7 +70,7 @@ pub fn run(options: &Options) -> Result<Verdict> {
     if wanted(Part::Host) {
         host_tests::run(&workspace, &mut tally)?;
     }
-    let guest = compile::guest(&workspace, Profile::Checked)?;
+    let guest = compile::guest(&workspace, Profile::Checked, Clients::All)?;
     let mut written = None;
     if wanted(Part::Boot) || wanted(Part::Interchange) {
         written = Some(boot_tests(&workspace, &guest, "boot", Geometry::default(), &mut tally)?);
