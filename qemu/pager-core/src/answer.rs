@@ -134,7 +134,7 @@ impl Pager {
                     // keeps an inode too long, which no client can see.
                     _ = self.return_grant(socket, Cookie(cqe.result));
                 } else {
-                    self.events.push_back(Event::Orphan { sqe, cqe });
+                    self.events.push_back(Event::Orphan { socket, sqe, cqe });
                 }
             }
         }

@@ -141,7 +141,7 @@ impl Pager {
                         (_, Some(waiter)) => self.wake(waiter, Wake::Answer(cqe)),
                         (_, None) => {
                             self.owed -= 1;
-                            self.events.push_back(Event::Orphan { sqe, cqe });
+                            self.events.push_back(Event::Orphan { socket, sqe, cqe });
                         }
                     }
                 }

@@ -41,8 +41,8 @@
 //!   [`Pager::fault`] and [`Pager::answer`]. (A kernel that keeps its lock while it flushes has this.)
 //! - *Who goes on* is told by [`Pager::next_event`]: drain it after every [`Pager::answer`],
 //!   [`Pager::close_socket`] and [`Pager::vspace_died`].
-//! - *Who could receive*: after [`Pager::fault`] and [`Pager::submit`], and after an answer or an
-//!   event (it may free a place under a client's cap), ask [`Pager::deliverable`] and run a waiting
+//! - *Who could receive*: any call may leave a notice for a server ([`Pager::next_noticed`]). After [`Pager::fault`] and [`Pager::submit`], and after an answer (it
+//!   may free a place under a client's cap), ask [`Pager::deliverable`] and run a waiting
 //!   receiver.
 //! - [`Pager::copy_unit`] gives physical places that stay good until this CPU next acknowledges a
 //!   shootdown: copy them outside the lock, acknowledge only between units.
@@ -114,16 +114,21 @@ pub struct Config {
     pub regions: usize,
 }
 
+impl Config {
+    /// What the contract says, and a window that sequential loads like.
+    pub const DEFAULT: Self = Self {
+        faults_delivered: 2,
+        requests_delivered: 4,
+        outstanding: 64,
+        window_before: 15,
+        window_after: 63,
+        regions: 65_536,
+    };
+}
+
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            faults_delivered: 2,
-            requests_delivered: 4,
-            outstanding: 64,
-            window_before: 15,
-            window_after: 63,
-            regions: 65_536,
-        }
+        Self::DEFAULT
     }
 }
 
@@ -136,6 +141,8 @@ pub struct Pager {
     messages: slab::Slab<message::Message>,
     /// Indexed by [`VspaceId`].
     vspaces: Vec<vspace::Vspace>,
+    /// Sockets that have notices since the caller last asked.
+    noticed: slab::List,
     events: VecDeque<Event>,
     /// Events that are owed: `events` has room for all of them, so that waking never allocates.
     owed: usize,
@@ -152,6 +159,7 @@ impl Pager {
             objects: slab::Slab::new(),
             messages: slab::Slab::new(),
             vspaces: Vec::new(),
+            noticed: slab::List::new(),
             events: VecDeque::new(),
             owed: 0,
             generation: 0,

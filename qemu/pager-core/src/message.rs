@@ -37,6 +37,8 @@ pub enum Event {
     /// A request whose client had gone was answered. If the answer opened something (`OpenAt`,
     /// `Dup`), the kernel closes it.
     Orphan {
+        /// Whose scheme it was made to.
+        socket: SocketId,
         /// The request.
         sqe: Sqe,
         /// Its answer.

@@ -81,6 +81,7 @@ impl Pager {
         if sockets[socket.0].alive && object.grants > 0 {
             object.gives_back = true;
             sockets[socket.0].giving_back.push_back(objects, index, |object| &mut object.giving_back);
+            self.note_notice(socket);
             return;
         }
         sockets[socket.0].objects.remove(&object.cookie);

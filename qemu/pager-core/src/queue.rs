@@ -28,6 +28,9 @@ pub(crate) enum Queue {
 
 pub(crate) struct Socket {
     pub(crate) alive: bool,
+    /// Place among the sockets with new notices.
+    noticed: Links,
+    is_noticed: bool,
     /// [`Pager::close_socket`] is at work and needs the record.
     pub(crate) closing: bool,
     pub(crate) objects: BTreeMap<Cookie, ObjectIndex>,
@@ -61,6 +64,8 @@ impl Pager {
     pub fn open_socket(&mut self) -> Result<SocketId, PagerError> {
         let socket = Socket {
             alive: true,
+            noticed: Links::new(),
+            is_noticed: false,
             closing: false,
             objects: BTreeMap::new(),
             ready: [List::new(); 2],
@@ -218,6 +223,26 @@ impl Pager {
         Some(message.to_sqe())
     }
 
+    /// A socket that has got a notice (Cancel, Munmap, a one-way message) since it was last named here: if
+    /// a receiver waits for ordinary messages, it can have it. Drain this after every call.
+    pub fn next_noticed(&mut self) -> Option<SocketId> {
+        let index = self.noticed.pop_front(&mut self.sockets, |socket| &mut socket.noticed)?;
+        self.sockets[index].is_noticed = false;
+        Some(SocketId(index))
+    }
+
+    pub(crate) fn note_notice(&mut self, socket: SocketId) {
+        if !core::mem::replace(&mut self.sockets[socket.0].is_noticed, true) {
+            self.noticed.push_back(&mut self.sockets, socket.0, |socket| &mut socket.noticed);
+        }
+    }
+
+    /// Queues a notice.
+    pub(crate) fn push_notice(&mut self, socket: SocketId, index: u32) {
+        self.sockets[socket.0].notices.push_back(&mut self.messages, index, |message| &mut message.queued);
+        self.note_notice(socket);
+    }
+
     fn next_notice(&mut self, socket: SocketId) -> Option<Sqe> {
         let index = self.sockets[socket.0].notices.pop_front(&mut self.messages, |message| &mut message.queued)?;
         let message = &mut self.messages[index];
@@ -259,7 +284,7 @@ impl Pager {
             of_object: Links::new(),
             body: Body::OneWay(sqe),
         })?;
-        self.sockets[socket.0].notices.push_back(&mut self.messages, index, |message| &mut message.queued);
+        self.push_notice(socket, index);
         Ok(())
     }
 
@@ -297,6 +322,9 @@ impl Pager {
     pub(crate) fn settle_socket(&mut self, socket: SocketId) {
         let record = &self.sockets[socket.0];
         if !record.alive && !record.closing && record.clients == 0 && record.objects.is_empty() {
+            if record.is_noticed {
+                self.noticed.unlink(&mut self.sockets, socket.0, |socket| &mut socket.noticed);
+            }
             self.sockets.remove(socket.0);
         }
     }

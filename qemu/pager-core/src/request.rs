@@ -297,7 +297,7 @@ impl Pager {
                         // The event stays owed: it becomes `Event::Orphan`.
                         request.waiter = None;
                         request.cancelling = true;
-                        self.sockets[socket.0].notices.push_back(&mut self.messages, index, |m| &mut m.queued);
+                        self.push_notice(socket, index);
                     }
                     State::Queued => {
                         self.owed -= 1;

@@ -202,7 +202,10 @@ fn grants_go_back_counted_when_the_last_mapping_is_gone() {
     let mut w = two_sharers();
     w.unmap(ALICE, AT, 4);
     assert!(w.receive(BOTH).is_none(), "another mapping needs the object");
+    assert_eq!(w.pager.next_noticed(), None);
     w.unmap(BOB, AT, 4);
+    assert_eq!(w.pager.next_noticed(), Some(w.socket));
+    assert_eq!(w.pager.next_noticed(), None);
     let sqe = w.receive(BOTH).unwrap();
     assert_eq!(sqe.opcode, Opcode::Munmap as u8);
     assert_eq!(sqe.args[..3], [COOKIE.0, 2, MUNMAP_COUNTED]);
