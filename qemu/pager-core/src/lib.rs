@@ -115,8 +115,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// What the contract says, and a window that sequential loads like.
-    pub const DEFAULT: Self = Self {
+    /// What the kernel uses.
+    pub const STANDARD: Self = Self {
         faults_delivered: 2,
         requests_delivered: 4,
         outstanding: 64,
@@ -128,7 +128,7 @@ impl Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self::DEFAULT
+        Self::STANDARD
     }
 }
 

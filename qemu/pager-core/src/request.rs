@@ -154,6 +154,14 @@ impl Pager {
         None
     }
 
+    /// Who waits for the request with this tag, and its buffer; `None` if either is not there.
+    pub fn request_buffer(&self, tag: Tag) -> Option<(WaiterId, Buffer)> {
+        match &self.messages[self.find_message(tag)?].body {
+            Body::Request(request) => Some((request.waiter?, request.buffer?)),
+            _ => None,
+        }
+    }
+
     /// The server answered RETRY.
     pub(crate) fn retry(&mut self, index: u32, offset: u64, revoked: &mut Revoked) -> Result<(), PagerError> {
         let message = &mut self.messages[index];

@@ -120,6 +120,13 @@ impl Pager {
         self.vspace_mut(vspace).find(page).map(|region| (region.protection, region.sharing))
     }
 
+    /// The object and its page that `page` of a shared mapping shows: a name for the memory that stays while the
+    /// page is evicted and comes back.
+    pub fn shared_place(&mut self, vspace: VspaceId, page: VirtPage) -> Option<(u32, FilePage)> {
+        let region = self.vspace_mut(vspace).find(page).filter(|region| region.sharing == Sharing::Shared)?;
+        Some((region.object, region.file_page(page)))
+    }
+
     /// Puts `region` into the address space and into the reverse map. The pages must be free.
     pub(crate) fn insert_region(&mut self, vspace: VspaceId, region: Region) -> Result<(), PagerError> {
         let limit = self.config.regions;
