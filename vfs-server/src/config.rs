@@ -1,5 +1,7 @@
 //! What can be set when a server starts.
 
+use crate::file::write::WriteProtocol;
+
 /// Sizes and counts of a server; the defaults suit a small machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -23,6 +25,8 @@ pub struct Config {
     pub names: usize,
     /// How long an operation waits for memory before it fails.
     pub memory_deadline_ns: u64,
+    /// How writes exclude each other.
+    pub write_protocol: WriteProtocol,
 }
 
 impl Default for Config {
@@ -38,6 +42,7 @@ impl Default for Config {
             idle_inodes: 1024,
             names: 2048,
             memory_deadline_ns: 10_000_000_000,
+            write_protocol: WriteProtocol::InodeLock,
         }
     }
 }

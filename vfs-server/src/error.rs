@@ -54,6 +54,8 @@ pub enum Error {
     NoMemory,
     #[error("stale inode")]
     Stale,
+    #[error("no such request")]
+    NoSuchCall,
     #[error("busy")]
     Busy,
     #[error("not supported: {0}")]
@@ -72,6 +74,9 @@ pub enum Error {
     /// The client's buffer was not resident at this byte offset: drop every lock, answer RETRY.
     #[error("buffer not resident at {0}")]
     Retry(usize),
+    /// No folio is free: drop every lock, wait, start over. No client sees it before a deadline.
+    #[error("no folio is free")]
+    NoFolio,
     /// The client is gone.
     #[error("cancelled")]
     Cancelled,
@@ -115,8 +120,9 @@ impl Error {
             Self::BadDescriptor => errno::EBADF,
             Self::NoData => errno::ENXIO,
             Self::WouldBlock => errno::EAGAIN,
-            Self::NoMemory => errno::ENOMEM,
+            Self::NoMemory | Self::NoFolio => errno::ENOMEM,
             Self::Stale => errno::ESTALE,
+            Self::NoSuchCall => errno::ENOSYS,
             Self::Busy => errno::EBUSY,
             Self::NotSupported(_) | Self::Unsupported(_) => errno::EOPNOTSUPP,
             Self::PastEnd => errno::EFAULT,

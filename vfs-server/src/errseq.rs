@@ -34,6 +34,13 @@ impl Default for ErrSeq {
     }
 }
 
+impl ErrSeen {
+    /// One who has seen no error yet.
+    pub(crate) fn nothing() -> Self {
+        Self { word: Word::new(&LEAF, SEEN) }
+    }
+}
+
 impl ErrSeq {
     /// No error.
     pub const fn new() -> Self {

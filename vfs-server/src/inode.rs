@@ -5,8 +5,10 @@
 //! which is behind [`InodeOperations`].
 
 use crate::fs::{Attributes, FileKind, Ino, InodeOperations, NewInode};
+use crate::inode_cache::Orphans;
 use crate::page_cache::{AddressSpace, PAGE_SHIFT};
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use pager_abi::Cookie;
 use platform::lockdep::{DIRECTORY, INODE, LEAF, TABLE};
 use platform::sync::{Long, Mutex, RwLock, Word};
@@ -23,8 +25,12 @@ pub struct Inode {
     pub lock: RwLock<()>,
     /// Its folios.
     pub mapping: AddressSpace,
+    /// References of `inode_cache::InodeRef`; at none the inode may be evicted.
+    pub(crate) users: Word,
     /// What `writeback` has to do for it: the `INODE_*` bits.
     pub(crate) dirty_state: Word,
+    /// Where it is noted when its last user leaves.
+    pub(crate) orphans: Option<Arc<Orphans>>,
     attributes: Mutex<Attributes>,
     size: Long,
     operations: Box<dyn InodeOperations>,
@@ -45,7 +51,9 @@ impl Inode {
             kind: new.kind,
             lock: RwLock::new(class, ()),
             mapping,
+            users: Word::new(&TABLE, 0),
             dirty_state: Word::new(&TABLE, 0),
+            orphans: None,
             attributes: Mutex::new(&LEAF, new.attributes),
             size: Long::new(class, new.size),
             operations: new.operations,

@@ -1,260 +1,284 @@
-//! The inodes in use: one object an inode number, found by number and by cookie.
+//! The inodes in memory: one object for each inode number, from the first look to the eviction.
 //!
-//! Owns: reading an inode once, keeping it while somebody has it or a client maps it, and the end
-//! of one that nobody has. Does not own: what an inode is (`inode`) and its folios (`page_cache`).
+//! Owns: the table, the references, the decision that an inode goes. Does not own: what eviction
+//! does to the disk ([`InodeOperations::evict`](crate::fs::InodeOperations::evict)), nor dirty data
+//! (`writeback`).
 //!
-//! An `Arc<Inode>` outside the table is a use. Nothing happens when the last one is dropped, for
-//! that may be under any lock; [`InodeCache::reap`] looks for unlinked inodes without a user when
-//! a request has ended, with no lock held.
+//! An [`InodeRef`] keeps its inode. When the last one of an orphan (no links) is dropped, the inode
+//! is noted, and [`Server::reap_inodes`] evicts it when the worker holds no lock: eviction starts
+//! transactions. Inodes with links stay as idle ones, up to a limit.
 //!
-//! | | get | insert | reap |
+//! | | get | drop of the last reference | evict |
 //! |---|---|---|---|
-//! | **get** | table lock, waits while busy | table lock | table lock: in use is not reaped |
-//! | **insert** | | never the same number twice | waits while the number's old inode is busy |
-//! | **reap** | | | a busy slot belongs to one task |
+//! | **get** | table lock: one reads, the others wait | table lock | waits until it is gone, reads anew |
+//! | **evict** | | re-checks for users under the table lock | table lock: one evicts |
 
-use crate::error::Result;
-use crate::fs::{FileSystem, Ino, Inode, NewInode};
+use crate::error::{Error, Result};
+use crate::fs::{Ino, NewInode};
+use crate::inode::Inode;
 use crate::page_cache::{AddressSpace, Mark};
+use crate::server::Server;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Deref;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
 use pager_abi::Cookie;
-use platform::lockdep::{TABLE, assert_none_held};
+use platform::lockdep::{LEAF, TABLE};
 use platform::sync::{Mutex, WaitQueue};
 
-/// Inodes without a user that are kept for the next one.
-const UNUSED_MAX: usize = 4096;
-
-enum Slot {
-    /// Being read from the disk, or on its way out.
-    Busy,
-    Present(Arc<Inode>),
-}
-
-struct Table {
-    slots: HashMap<Ino, Slot>,
-    /// Inodes that clients map, and how many grants they have.
-    mapped: HashMap<Cookie, (Arc<Inode>, u64)>,
-    /// Unlinked inodes that may be without a user now.
-    orphans: Vec<Ino>,
-    next_cookie: u64,
-}
-
-/// The inodes of one mounted file system.
+/// The inodes in memory.
 pub struct InodeCache {
-    fs: Arc<dyn FileSystem>,
-    /// log2 of the bytes of a block.
+    table: Mutex<HashMap<Ino, Entry>>,
+    changed: WaitQueue,
+    orphans: Arc<Orphans>,
+    cookies: AtomicU64,
+    /// Number of entries above which idle inodes go; grows when all are busy.
+    trim_above: AtomicUsize,
+    idle_limit: usize,
     block_shift: u8,
-    table: Mutex<Table>,
-    /// Woken when a busy slot is busy no more.
-    settled: WaitQueue,
+}
+
+enum Entry {
+    Reading,
+    Live(Arc<Inode>),
+    Evicting,
+}
+
+/// Inodes whose last user left and that may have to be freed.
+pub(crate) struct Orphans {
+    count: AtomicUsize,
+    list: Mutex<Vec<Ino>>,
+}
+
+/// A reference that keeps an inode in use.
+pub struct InodeRef {
+    inode: Arc<Inode>,
+}
+
+impl InodeRef {
+    fn new(inode: &Arc<Inode>) -> Self {
+        inode.users.fetch_add(1);
+        Self { inode: inode.clone() }
+    }
+
+    /// The inode, for what outlives the reference without keeping the inode in use.
+    pub fn arc(&self) -> &Arc<Inode> {
+        &self.inode
+    }
+}
+
+impl Clone for InodeRef {
+    fn clone(&self) -> Self {
+        Self::new(&self.inode)
+    }
+}
+
+impl Deref for InodeRef {
+    type Target = Inode;
+    fn deref(&self) -> &Inode {
+        &self.inode
+    }
+}
+
+impl Drop for InodeRef {
+    fn drop(&mut self) {
+        if self.inode.users.fetch_sub(1) == 1
+            && self.inode.attributes().nlink == 0
+            && let Some(orphans) = &self.inode.orphans
+        {
+            orphans.add(self.inode.ino);
+        }
+    }
+}
+
+impl Orphans {
+    fn new() -> Self {
+        Self { count: AtomicUsize::new(0), list: Mutex::new(&LEAF, Vec::new()) }
+    }
+
+    fn add(&self, ino: Ino) {
+        self.list.lock().push(ino);
+        self.count.fetch_add(1, Ordering::Release);
+    }
+
+    fn take(&self) -> Vec<Ino> {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return Vec::new();
+        }
+        let mut list = self.list.lock();
+        self.count.store(0, Ordering::Release);
+        core::mem::take(&mut list)
+    }
 }
 
 impl InodeCache {
-    /// Without any inode.
-    pub fn new(fs: Arc<dyn FileSystem>) -> Self {
-        let table = Table { slots: HashMap::new(), mapped: HashMap::new(), orphans: Vec::new(), next_cookie: 1 };
+    /// An empty table for a file system with blocks of `1 << block_shift` bytes.
+    pub(crate) fn new(block_shift: u8, idle_limit: usize) -> Self {
         Self {
-            block_shift: fs.block_size().trailing_zeros() as u8,
-            fs,
-            table: Mutex::new(&TABLE, table),
-            settled: WaitQueue::new(),
+            table: Mutex::new(&TABLE, HashMap::new()),
+            changed: WaitQueue::new(),
+            orphans: Arc::new(Orphans::new()),
+            cookies: AtomicU64::new(1),
+            trim_above: AtomicUsize::new(idle_limit),
+            idle_limit,
+            block_shift,
         }
     }
 
-    /// The inode of that number, read from the disk if it is not in use (Linux: `iget`).
-    pub fn get(&self, ino: Ino) -> Result<Arc<Inode>> {
-        let found = self.settled.wait_for("an inode that is read or evicted", || {
+    /// Inodes in memory.
+    pub(crate) fn len(&self) -> usize {
+        self.table.lock().len()
+    }
+
+    fn make(&self, new: NewInode) -> Arc<Inode> {
+        let cookie = Cookie(self.cookies.fetch_add(1, Ordering::Relaxed));
+        let mut inode = Inode::with_mapping(new, AddressSpace::new(cookie, self.block_shift));
+        inode.orphans = Some(self.orphans.clone());
+        Arc::new(inode)
+    }
+
+    /// Looks up; an absent entry is claimed by the caller, who must fill it or remove it.
+    fn claim(&self, ino: Ino) -> Option<InodeRef> {
+        self.changed.wait_for("an inode that is being read or evicted", || {
             let mut table = self.table.lock();
-            match table.slots.entry(ino) {
-                Entry::Occupied(slot) => match slot.get() {
-                    Slot::Present(inode) => Some(Some(inode.clone())),
-                    Slot::Busy => None,
-                },
-                Entry::Vacant(slot) => {
-                    slot.insert(Slot::Busy);
+            match table.get(&ino) {
+                Some(Entry::Live(inode)) => Some(Some(InodeRef::new(inode))),
+                Some(Entry::Reading | Entry::Evicting) => None,
+                None => {
+                    table.insert(ino, Entry::Reading);
                     Some(None)
                 }
             }
-        });
-        if let Some(inode) = found {
-            return Ok(inode);
-        }
-        let read = self.fs.read_inode(ino);
-        let mut table = self.table.lock();
-        let outcome = match read {
-            Ok(new) => Ok(table.make_present(new, self.block_shift)),
-            Err(error) => {
-                table.slots.remove(&ino);
-                Err(error)
-            }
-        };
-        drop(table);
-        self.settled.wake_all();
-        outcome
+        })
     }
 
-    /// Takes in an inode that was just made.
-    pub fn insert(&self, new: NewInode) -> Arc<Inode> {
-        let ino = new.ino;
-        // Its number may be that of an inode whose eviction has freed it and is about to end.
-        self.settled.wait_until("an inode that is evicted", || !self.table.lock().slots.contains_key(&ino));
-        self.table.lock().make_present(new, self.block_shift)
+    fn fill(&self, ino: Ino, new: NewInode) -> InodeRef {
+        let inode = self.make(new);
+        let reference = InodeRef::new(&inode);
+        self.table.lock().insert(ino, Entry::Live(inode));
+        self.changed.wake_all();
+        reference
     }
 
-    /// The inode if it is in memory already.
-    pub fn peek(&self, ino: Ino) -> Option<Arc<Inode>> {
-        match self.table.lock().slots.get(&ino)? {
-            Slot::Present(inode) => Some(inode.clone()),
-            Slot::Busy => None,
+    /// Puts the first inode in.
+    pub(crate) fn insert_root(&self, new: NewInode) -> InodeRef {
+        self.fill(new.ino, new)
+    }
+
+    fn remove(&self, ino: Ino) {
+        self.table.lock().remove(&ino);
+        self.changed.wake_all();
+    }
+
+    /// A reference to an inode that somebody remembers, unless it is being evicted.
+    pub(crate) fn grab(&self, inode: &Arc<Inode>) -> Option<InodeRef> {
+        match self.table.lock().get(&inode.ino) {
+            Some(Entry::Live(live)) if Arc::ptr_eq(live, inode) => Some(InodeRef::new(live)),
+            _ => None,
         }
     }
 
-    /// A client maps the inode: it stays in use until the grant is given back.
-    pub fn open_grant(&self, inode: &Arc<Inode>) -> Cookie {
-        let mut table = self.table.lock();
-        table.mapped.entry(inode.mapping.cookie).or_insert_with(|| (inode.clone(), 0)).1 += 1;
-        inode.mapping.cookie
-    }
-
-    /// Takes `count` grants back; the kernel may not give back more than it got.
-    pub fn end_grants(&self, cookie: Cookie, count: u64) {
-        let mut table = self.table.lock();
-        let Some((inode, grants)) = table.mapped.get_mut(&cookie) else {
-            drop(table);
-            log::error!("grants of unknown cookie {} given back", cookie.0);
-            return;
-        };
-        *grants = grants.saturating_sub(count);
-        if *grants == 0 {
-            let ino = inode.ino;
-            table.mapped.remove(&cookie);
-            table.orphans.push(ino);
-        }
-    }
-
-    /// The inode that a fault names.
-    pub fn find_mapped(&self, cookie: Cookie) -> Option<Arc<Inode>> {
-        self.table.lock().mapped.get(&cookie).map(|(inode, _)| inode.clone())
-    }
-
-    /// The inode has lost its last link: it ends when nobody uses it any more.
-    pub fn orphaned(&self, ino: Ino) {
-        self.table.lock().orphans.push(ino);
-    }
-
-    /// Somebody let go of the inode: if it has no link left, the next [`InodeCache::reap`] looks at it.
-    pub fn released(&self, inode: &Inode) {
-        if inode.attributes().nlink == 0 {
-            self.orphaned(inode.ino);
-        }
-    }
-
-    /// Every inode in memory at this moment.
-    pub fn all(&self) -> Vec<Arc<Inode>> {
+    /// Every inode in memory.
+    pub(crate) fn all(&self) -> Vec<InodeRef> {
         let table = self.table.lock();
-        table.slots.values().filter_map(Slot::present).cloned().collect()
+        let live = table.values().filter_map(|entry| match entry {
+            Entry::Live(inode) => Some(InodeRef::new(inode)),
+            _ => None,
+        });
+        live.collect()
     }
 
-    /// Ends unlinked inodes that nobody uses, and some clean ones if there are too many. With no
-    /// lock held; `drop_folios` empties the page cache of one of them.
-    pub fn reap(&self, drop_folios: impl Fn(&Arc<Inode>)) {
-        {
-            let table = self.table.lock();
-            if table.orphans.is_empty() && table.slots.len() <= UNUSED_MAX {
-                return;
-            }
-        }
-        assert_none_held("the end of an inode");
-        while let Some(inode) = self.next_orphan() {
-            self.evict(inode, &drop_folios);
-        }
-        for inode in self.take_surplus() {
-            self.evict(inode, &drop_folios);
-        }
-    }
-
-    /// Ends every inode that nobody uses (unmount); how many are still in use.
-    pub fn evict_all(&self, drop_folios: impl Fn(&Arc<Inode>)) -> usize {
-        assert_none_held("the end of all inodes");
-        let unused: Vec<_> = {
-            let mut table = self.table.lock();
-            let inos: Vec<Ino> = table.slots.keys().copied().collect();
-            inos.into_iter().filter_map(|ino| table.take_unused(ino, |_| true)).collect()
-        };
-        unused.into_iter().for_each(|inode| self.evict(inode, &drop_folios));
-        self.table.lock().slots.len()
-    }
-
-    fn next_orphan(&self) -> Option<Arc<Inode>> {
+    /// Claims an unused inode for eviction.
+    fn claim_unused(&self, ino: Ino, also: impl Fn(&Inode) -> bool) -> Option<Arc<Inode>> {
         let mut table = self.table.lock();
-        loop {
-            let ino = table.orphans.pop()?;
-            // One that is still in use comes back by `released`, when its user lets go.
-            if let Some(inode) = table.take_unused(ino, |inode| inode.attributes().nlink == 0) {
-                return Some(inode);
-            }
-        }
-    }
-
-    fn take_surplus(&self) -> Vec<Arc<Inode>> {
-        let mut table = self.table.lock();
-        if table.slots.len() <= UNUSED_MAX {
-            return Vec::new();
-        }
-        let inos: Vec<Ino> = table.slots.keys().copied().collect();
-        inos.into_iter().filter_map(|ino| table.take_unused(ino, is_clean)).take(UNUSED_MAX / 8).collect()
-    }
-
-    /// The slot is busy and this is the only reference.
-    fn evict(&self, inode: Arc<Inode>, drop_folios: &impl Fn(&Arc<Inode>)) {
-        let ino = inode.ino;
-        drop_folios(&inode);
-        if let Err(error) = inode.operations().evict(&inode) {
-            log::error!("{}: inode {ino} could not be evicted: {error}", self.fs.name());
-        }
-        drop(inode);
-        self.table.lock().slots.remove(&ino);
-        self.settled.wake_all();
-    }
-}
-
-impl Slot {
-    fn present(&self) -> Option<&Arc<Inode>> {
-        match self {
-            Self::Present(inode) => Some(inode),
-            Self::Busy => None,
-        }
-    }
-}
-
-impl Table {
-    fn make_present(&mut self, new: NewInode, block_shift: u8) -> Arc<Inode> {
-        let cookie = Cookie(self.next_cookie);
-        self.next_cookie += 1;
-        let inode = Arc::new(Inode::with_mapping(new, AddressSpace::new(cookie, block_shift)));
-        self.slots.insert(inode.ino, Slot::Present(inode.clone()));
-        inode
-    }
-
-    /// Takes the inode out, leaving its slot busy, if nobody else has it and `wanted` says so.
-    fn take_unused(&mut self, ino: Ino, wanted: impl Fn(&Inode) -> bool) -> Option<Arc<Inode>> {
-        let slot = self.slots.get_mut(&ino)?;
-        let inode = slot.present()?;
-        // The table's own reference is the only one, and new ones come from the table alone.
-        if Arc::strong_count(inode) > 1 || !wanted(inode) {
+        let Some(entry) = table.get_mut(&ino) else { return None };
+        let Entry::Live(inode) = entry else { return None };
+        if inode.users.load() != 0 || !also(inode) {
             return None;
         }
-        match core::mem::replace(slot, Slot::Busy) {
-            Slot::Present(inode) => Some(inode),
-            Slot::Busy => None,
-        }
+        let inode = inode.clone();
+        *entry = Entry::Evicting;
+        Some(inode)
+    }
+
+    fn idle(&self, most: usize) -> Vec<Ino> {
+        let table = self.table.lock();
+        let idle = table.iter().filter_map(|(&ino, entry)| match entry {
+            Entry::Live(inode) if inode.users.load() == 0 => Some(ino),
+            _ => None,
+        });
+        idle.take(most).collect()
     }
 }
 
-/// Nothing of the inode is still to be written.
+/// Whether an inode can go without losing anything.
 fn is_clean(inode: &Inode) -> bool {
     inode.dirty_state.load() == 0 && !inode.mapping.any(Mark::Dirty) && !inode.mapping.any(Mark::Writeback)
+}
+
+impl Server {
+    /// The inode with this number, read from the disk if it is not in memory.
+    pub(crate) fn iget(&self, ino: Ino) -> Result<InodeRef> {
+        if let Some(found) = self.inodes.claim(ino) {
+            return Ok(found);
+        }
+        match self.fs.read_inode(ino) {
+            Ok(new) if new.ino == ino => Ok(self.inodes.fill(ino, new)),
+            Ok(_) => {
+                self.inodes.remove(ino);
+                Err(Error::Corrupt("an inode has another number than asked for".into()))
+            }
+            Err(error) => {
+                self.inodes.remove(ino);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes over an inode that the file system has just made.
+    pub(crate) fn adopt_inode(&self, new: NewInode) -> Result<InodeRef> {
+        match self.inodes.claim(new.ino) {
+            None => Ok(self.inodes.fill(new.ino, new)),
+            // The file system gave out a number that is in use.
+            Some(_) => Err(Error::Corrupt("a new inode has the number of one in use".into())),
+        }
+    }
+
+    /// Evicts orphans whose last user left, and idle inodes above the limit. No lock is held.
+    pub(crate) fn reap_inodes(&self) {
+        for ino in self.inodes.orphans.take() {
+            self.evict(ino, |inode| inode.attributes().nlink == 0);
+        }
+        let above = self.inodes.trim_above.load(Ordering::Relaxed);
+        // The length is looked at only now and then: a table lock for each request is too much.
+        if self.counters.requests.get() % 64 == 0 && self.inodes.len() > above {
+            self.trim_idle(above);
+        }
+    }
+
+    fn trim_idle(&self, above: usize) {
+        let batch = (self.inodes.idle_limit / 8).max(8);
+        let evicted = self.inodes.idle(batch).into_iter().filter(|&ino| self.evict(ino, is_clean)).count();
+        let limit = if evicted == 0 { above + batch } else { self.inodes.idle_limit };
+        self.inodes.trim_above.store(limit, Ordering::Relaxed);
+    }
+
+    /// Evicts every unused inode (after everything was written back).
+    pub(crate) fn evict_all_idle(&self) {
+        for ino in self.inodes.idle(usize::MAX) {
+            self.evict(ino, |_| true);
+        }
+    }
+
+    /// Evicts an inode if nobody uses it and `also` holds.
+    fn evict(&self, ino: Ino, also: impl Fn(&Inode) -> bool) -> bool {
+        let Some(inode) = self.inodes.claim_unused(ino, also) else { return false };
+        self.drop_all_folios(&inode);
+        if let Err(error) = inode.operations().evict(&inode) {
+            log::error!("inode {ino}: eviction failed: {error}");
+        }
+        self.inodes.remove(ino);
+        true
+    }
 }

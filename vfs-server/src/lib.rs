@@ -3,13 +3,17 @@
 //! | module | what |
 //! |---|---|
 //! | [`server`] | a mounted file system with its workers and threads: where everything starts |
-//! | [`config`] | what can be set at the start |
+//! | [`config`], [`counters`] | what can be set at the start; what has happened since |
+//! | [`request`] | from a message to the operation and back to one answer |
+//! | [`fault`], [`mmap`] | page faults of clients; the mapping objects that they fault on |
+//! | [`path`], [`dentry_cache`] | walking a path; names in memory |
+//! | [`open_file`], [`permission`] | open files; who may do what |
+//! | [`file`](mod@file) | read, write, truncate, fsync, holes |
+//! | [`page_cache`] | folios, each file's index of them, the bound on their number |
+//! | [`writeback`], [`reclaim`], [`readahead`] | dirty folios to the disk, clean ones away, wanted ones early |
+//! | [`inode`], [`inode_cache`] | attributes, size, locks of a file; one object for each inode |
 //! | [`error`], [`errseq`] | why an operation failed; errors of writeback, told once to each open file |
 //! | [`fs`] | what a file system implements, named after Linux's operation tables |
-//! | [`inode`], [`inode_cache`] | the inode: attributes, size, the locks of a file; those in use |
-//! | [`namespace`], [`namei`], [`dcache`], [`permission`] | names and attributes; paths; names looked up; who may |
-//! | [`page_cache`] | folios, each file's index of them, the bound on their number |
-//! | [`readahead`] | how far to read ahead |
 //! | [`buffer_cache`] | metadata blocks |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -18,18 +22,25 @@ extern crate alloc;
 
 pub mod buffer_cache;
 pub mod config;
-pub mod dcache;
+pub mod counters;
+pub mod dentry_cache;
 pub mod error;
 pub mod errseq;
+pub mod fault;
+pub mod file;
 pub mod fs;
 pub mod inode;
 pub mod inode_cache;
-pub mod namei;
-pub mod namespace;
+pub mod mmap;
+pub mod open_file;
 pub mod page_cache;
+pub mod path;
 pub mod permission;
 pub mod readahead;
+pub mod reclaim;
+pub mod request;
 pub mod server;
+pub mod writeback;
 
 pub use config::Config;
 pub use error::{Error, Result};

@@ -1,19 +1,32 @@
 //! A mounted file system with its workers and threads.
 //!
 //! Owns: the parts and their life from mount to unmount. Does not own: what they do.
+//!
+//! Threads: fault workers and request workers answer messages; writeback, completion and reclaim
+//! threads have their own memory and wait for no worker. A host starts them all by
+//! [`Server::start_threads`], or the workers itself.
 
 use crate::config::Config;
+use crate::counters::Counters;
+use crate::dentry_cache::DentryCache;
 use crate::error::{Error, Result};
-use crate::fs::FileSystem;
+use crate::errseq::ErrSeq;
+use crate::fs::{Credentials, FileKind, FileSystem, SyncMode};
+use crate::inode_cache::{InodeCache, InodeRef};
+use crate::mmap::Mappings;
+use crate::open_file::{Handle, OpenFile, OpenFiles};
 use crate::page_cache::PageCache;
+use crate::request::ProgressTable;
+use crate::writeback::Writeback;
 use alloc::sync::Arc;
-use pager_abi::Tag;
-use pager_abi::fault::regular_cqe;
 use pager_abi::socket::{QUEUE_FAULT, QUEUE_ORDINARY};
 use platform::block::{BlockDevice, IoError};
-use platform::client;
+use platform::client::{self, ZapWhat};
+use platform::lockdep::{LEAF, RENAME, WORKER};
+use platform::sync::{Mutex, RwLock, WaitQueue, Word};
 use platform::thread::{self, ThreadKind};
-use syscall::schemev2::{Cqe, Sqe, SqeFlags};
+use syscall::flag::{O_DIRECTORY, O_RDONLY};
+use syscall::schemev2::Cqe;
 
 /// A mounted file system and all that answers for it.
 pub struct Server {
@@ -21,27 +34,115 @@ pub struct Server {
     pub(crate) device: Arc<dyn BlockDevice>,
     pub(crate) config: Config,
     pub(crate) page_cache: PageCache,
+    pub(crate) inodes: InodeCache,
+    pub(crate) dentries: DentryCache,
+    pub(crate) files: OpenFiles,
+    pub(crate) mappings: Mappings,
+    pub(crate) root: InodeRef,
+    /// Errors of writeback of the whole file system.
+    pub(crate) errors: ErrSeq,
+    pub(crate) counters: Counters,
+    pub(crate) progress: ProgressTable,
+    pub(crate) writeback: Writeback,
+    pub(crate) rename_lock: Mutex<()>,
+    /// False once it is unmounted; each request holds it shared.
+    pub(crate) mounted: RwLock<bool>,
+    pub(crate) reclaim_pause: WaitQueue,
+    stopping: Word,
+    /// Threads that may still dirty or write something.
+    helpers: Word,
+    helpers_gone: WaitQueue,
 }
+
+/// What `stopping` says: nothing, the helpers shall stop, the completion threads too.
+const STOP_HELPERS: u32 = 1;
+const STOP_COMPLETIONS: u32 = 2;
 
 impl Server {
     /// Takes over a mounted file system on `device`, whose blocks hold the files' data. Nothing
     /// runs until [`Server::start_threads`].
     pub fn start(fs: Arc<dyn FileSystem>, device: Arc<dyn BlockDevice>, config: Config) -> Result<Arc<Self>> {
         let config = config.checked();
-        Ok(Arc::new(Self { fs, device, page_cache: PageCache::new(config.cache_pages), config }))
+        let block_size = fs.block_size();
+        if !block_size.is_power_of_two() || !(512..=4096).contains(&block_size) {
+            return Err(Error::Unsupported(alloc::format!("blocks of {block_size} bytes")));
+        }
+        let inodes = InodeCache::new(block_size.trailing_zeros() as u8, config.idle_inodes);
+        let root = inodes.insert_root(fs.read_inode(fs.root())?);
+        if root.kind != FileKind::Directory {
+            return Err(Error::Corrupt("the root is no directory".into()));
+        }
+        let errors = ErrSeq::new();
+        let who = Credentials::default();
+        let root_file = OpenFile::new(root.clone(), O_RDONLY | O_DIRECTORY, who, errors.sample(), None);
+        Ok(Arc::new(Self {
+            page_cache: PageCache::new(config.cache_pages),
+            dentries: DentryCache::new(config.names),
+            files: OpenFiles::new(Handle::File(root_file)),
+            mappings: Mappings::new(),
+            counters: Counters::default(),
+            progress: ProgressTable::new(),
+            writeback: Writeback::new(config.bounce_buffers)?,
+            rename_lock: Mutex::new(&RENAME, ()),
+            mounted: RwLock::new(&WORKER, true),
+            reclaim_pause: WaitQueue::new(),
+            stopping: Word::new(&LEAF, 0),
+            helpers: Word::new(&LEAF, 0),
+            helpers_gone: WaitQueue::new(),
+            fs,
+            device,
+            config,
+            inodes,
+            root,
+            errors,
+        }))
     }
 
     /// Starts the server's own threads and its workers.
     pub fn start_threads(self: &Arc<Self>) -> Result<()> {
+        self.start_helpers()?;
         for _ in 0..self.config.fault_workers {
-            let server = self.clone();
-            started(thread::spawn("fault worker", ThreadKind::FaultWorker, move || server.fault_worker()))?;
+            self.spawn("fault worker", ThreadKind::FaultWorker, Self::fault_worker)?;
         }
         for _ in 0..self.config.request_workers {
-            let server = self.clone();
-            started(thread::spawn("request worker", ThreadKind::RequestWorker, move || server.request_worker()))?;
+            self.spawn("request worker", ThreadKind::RequestWorker, Self::request_worker)?;
         }
         Ok(())
+    }
+
+    /// Starts only the threads that write back, complete and reclaim: for a host that runs
+    /// [`Server::fault_worker`] and [`Server::request_worker`] on threads of its own.
+    pub fn start_helpers(self: &Arc<Self>) -> Result<()> {
+        self.spawn("completion", ThreadKind::IoCompletion, Self::completion_thread)?;
+        for _ in 0..self.config.writeback_workers {
+            self.spawn_helper("writeback", ThreadKind::Writeback, Self::writeback_thread)?;
+        }
+        self.spawn_helper("reclaim", ThreadKind::Reclaim, Self::reclaim_thread)
+    }
+
+    fn spawn(self: &Arc<Self>, name: &'static str, kind: ThreadKind, body: fn(&Self)) -> Result<()> {
+        let server = self.clone();
+        let started = thread::spawn(name, kind, move || body(&server));
+        if started { Ok(()) } else { Err(Error::NoMemory) }
+    }
+
+    fn spawn_helper(self: &Arc<Self>, name: &'static str, kind: ThreadKind, body: fn(&Self)) -> Result<()> {
+        let server = self.clone();
+        self.helpers.fetch_add(1);
+        let started = thread::spawn(name, kind, move || {
+            body(&server);
+            server.helper_ended();
+        });
+        if !started {
+            self.helper_ended();
+            return Err(Error::NoMemory);
+        }
+        Ok(())
+    }
+
+    fn helper_ended(&self) {
+        self.helpers.fetch_sub(1);
+        self.helpers_gone.wake_all();
     }
 
     /// Answers page faults until the socket is closed.
@@ -57,19 +158,64 @@ impl Server {
     fn worker(&self, mask: u64) {
         let mut answer: Option<Cqe> = None;
         while let Some(sqe) = client::receive(mask, answer.as_slice()) {
-            answer = self.answer(&sqe);
+            answer = self.handle(sqe);
         }
     }
 
-    fn answer(&self, sqe: &Sqe) -> Option<Cqe> {
-        if sqe.sqe_flags.contains(SqeFlags::ONEWAY) {
-            return None;
-        }
-        let enosys = syscall::Error::mux(Err(syscall::Error::new(syscall::ENOSYS)));
-        Some(regular_cqe(Tag(sqe.tag), enosys as u64))
+    /// The counters, for a host that reports them.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
-}
 
-fn started(started: bool) -> Result<()> {
-    if started { Ok(()) } else { Err(Error::Io(IoError::NoMemory)) }
+    /// Whether the file system was unmounted.
+    pub fn is_unmounted(&self) -> bool {
+        self.stopping.load() != 0
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load() & STOP_HELPERS != 0
+    }
+
+    pub(crate) fn completions_may_stop(&self) -> bool {
+        self.stopping.load() & STOP_COMPLETIONS != 0
+    }
+
+    /// Writes everything back, marks the disk clean, ends the server's own threads. Later requests
+    /// are answered `EIO`. The caller is no request that holds the server mounted.
+    pub fn unmount(&self) -> Result<()> {
+        let mut mounted = self.mounted.write();
+        if !*mounted {
+            return Err(Error::Io(IoError::Gone));
+        }
+        *mounted = false;
+        self.stop_helpers();
+        self.release_all_writers();
+        for inode in self.inodes.all() {
+            if inode.mapping.grants.load() > 0 {
+                client::zap(inode.mapping.cookie, 0, 0, ZapWhat::Shared);
+            }
+        }
+        if !self.fs.read_only() {
+            self.write_all_inodes();
+        }
+        self.mappings.remove_all();
+        drop(self.files.remove_all());
+        self.dentries.clear();
+        self.reap_inodes();
+        self.evict_all_idle();
+        let synced = if self.fs.read_only() { Ok(()) } else { self.fs.sync(SyncMode::Wait) };
+        let unmounted = self.fs.unmount();
+        self.stopping.fetch_or(STOP_COMPLETIONS);
+        self.writeback.wake_all();
+        let errors = self.errors.check_and_advance(&crate::errseq::ErrSeen::nothing());
+        synced.and(unmounted).and(errors)
+    }
+
+    fn stop_helpers(&self) {
+        self.stopping.fetch_or(STOP_HELPERS);
+        self.writeback.wake_all();
+        self.page_cache.kick_reclaim();
+        self.reclaim_pause.wake_all();
+        self.helpers_gone.wait_until("the server's threads to end", || self.helpers.load() == 0);
+    }
 }

@@ -20,7 +20,7 @@
 use crate::inode::Inode;
 use alloc::sync::{Arc, Weak};
 use core::ops::{Deref, Range};
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::AtomicU32;
 use pager_abi::PAGE_SIZE;
 use platform::frame::Frames;
 use platform::lockdep::FOLIO;
@@ -46,6 +46,9 @@ const MAPPED_WRITABLE: u32 = 1 << 6;
 const READAHEAD: u32 = 1 << 7;
 /// A read of it failed.
 const READ_FAILED: u32 = 1 << 8;
+
+/// A client was able to store past the end of the file in a page of it.
+const STORED_PAST: u32 = 1 << 9;
 
 /// No place in the clock.
 pub(super) const NO_SLOT: u32 = u32::MAX;
@@ -277,10 +280,6 @@ impl Folio {
     pub(super) fn attach(&self) {
         self.state.set(&FOLIO, ATTACHED);
     }
-
-    pub(super) fn lru_slot(&self) -> u32 {
-        self.slot.load(Ordering::Relaxed)
-    }
 }
 
 impl LockedFolio {
@@ -295,9 +294,14 @@ impl LockedFolio {
         self.folio.state.clear(&FOLIO, READ_FAILED);
     }
 
+    /// A new read of it begins.
+    pub(crate) fn clear_read_failed(&self) {
+        self.folio.state.clear(&FOLIO, READ_FAILED);
+    }
+
     /// Clients may map it from now on, with the right to store if `writable`.
     pub fn set_mapped(&self, writable: bool) {
-        let flags = if writable { MAPPED | MAPPED_WRITABLE } else { MAPPED };
+        let flags = if writable { MAPPED | MAPPED_WRITABLE | STORED_PAST } else { MAPPED };
         if self.folio.state.flags(&FOLIO) & flags != flags {
             self.folio.state.set(&FOLIO, flags);
         }
@@ -311,6 +315,16 @@ impl LockedFolio {
     /// Whether a client may be able to store to it.
     pub fn is_mapped_writable(&self) -> bool {
         self.folio.has(MAPPED_WRITABLE)
+    }
+
+    /// Whether the bytes past the end of the file may be other than zero.
+    pub fn may_have_stores_past_end(&self) -> bool {
+        self.folio.has(STORED_PAST)
+    }
+
+    /// The bytes past the end of the file are zero, and nobody stores to them.
+    pub fn clear_stores_past_end(&self) {
+        self.folio.state.clear(&FOLIO, STORED_PAST);
     }
 
     /// ZAP has returned: nobody maps it.

@@ -1,0 +1,128 @@
+//! Changes of a file's size, and folios that go with its contents.
+//!
+//! Owns: the order in which a cut takes effect. Does not own: the blocks, which the file system frees.
+//!
+//! The order of a cut: inode lock, invalidate lock (no folio is added, no fault answered), the tail
+//! zeroed and the size published under the tail's folio lock, ZAP, folios dropped after their
+//! writeback has ended (blocks must not be freed under a write that is on its way), then the blocks.
+//!
+//! | | read | write | fault | writeback |
+//! |---|---|---|---|---|
+//! | **truncate** | re-reads the size after it has the folio | inode lock | invalidate lock, ZAP | folio lock, waits for the writeback bit |
+
+use super::fill::Reader;
+use super::write::protect_tail;
+use crate::error::{Error, Result};
+use crate::fs::MappingState;
+use crate::inode::Inode;
+use crate::inode_cache::InodeRef;
+use crate::page_cache::{LockedFolio, Mark, PAGE_SHIFT};
+use crate::readahead::ReadaheadState;
+use crate::request::now;
+use crate::server::Server;
+use alloc::sync::Arc;
+use pager_abi::PAGE_SIZE;
+use platform::client::{self, ZapWhat};
+
+impl Server {
+    /// Cuts or extends a file to `size` bytes.
+    pub(crate) fn truncate(&self, inode: &InodeRef, size: u64) -> Result<()> {
+        if self.fs.read_only() {
+            return Err(Error::ReadOnly);
+        }
+        if size > self.fs.max_file_size() {
+            return Err(Error::FileTooBig);
+        }
+        let inode = inode.arc();
+        let _lock = inode.lock.write_key(inode.ino);
+        if size > inode.size() { self.extend(inode, size) } else { self.cut(inode, size) }
+    }
+
+    fn extend(&self, inode: &Arc<Inode>, size: u64) -> Result<()> {
+        let _invalidate = inode.mapping.invalidate_lock.write();
+        let old = inode.size();
+        // No fault is answered meanwhile (the invalidate lock), so nothing is stored past the old
+        // end between here and the new size.
+        if old % PAGE_SIZE != 0
+            && let Some(tail) = inode.mapping.find_locked(old >> PAGE_SHIFT)
+        {
+            protect_tail(inode, &tail);
+        }
+        inode.operations().truncate(inode, size, now())?;
+        inode.set_size(size);
+        Ok(())
+    }
+
+    fn cut(&self, inode: &Arc<Inode>, size: u64) -> Result<()> {
+        let _invalidate = inode.mapping.invalidate_lock.write();
+        let tail = if size % PAGE_SIZE == 0 { None } else { self.cut_tail(inode, size)? };
+        inode.set_size(size);
+        drop(tail);
+        if inode.mapping.grants.load() > 0 {
+            let first_gone = size.next_multiple_of(PAGE_SIZE);
+            client::zap(inode.mapping.cookie, first_gone, 0, ZapWhat::SharedAndPrivate);
+        }
+        self.drop_folios(inode, size.div_ceil(PAGE_SIZE));
+        inode.operations().truncate(inode, size, now())
+    }
+
+    /// Zeroes the new last page behind the new end; on the disk too, where the block has data. The
+    /// folio stays locked until the size is published.
+    fn cut_tail(&self, inode: &Arc<Inode>, size: u64) -> Result<Option<LockedFolio>> {
+        let page = size >> PAGE_SHIFT;
+        let block_size = 1u64 << inode.mapping.block_shift();
+        let has_data = size < inode.size()
+            && size % block_size != 0
+            && matches!(
+                inode.operations().map_blocks(inode, size / block_size, 1)?.state,
+                MappingState::Written { .. }
+            );
+        loop {
+            let folio = if has_data {
+                let once = ReadaheadState::new();
+                self.uptodate_folio(inode, page, Reader::Read(&once, 1))?.lock()
+            } else {
+                match inode.mapping.find_locked(page) {
+                    Some(folio) => folio,
+                    None => return Ok(None),
+                }
+            };
+            if !folio.is_attached() {
+                continue;
+            }
+            folio.wait_writeback();
+            let cut = (size - folio.position()) as usize;
+            folio.frames().zero(cut..folio.len());
+            let kept = folio.blocks_touched(0..cut);
+            inode.mapping.cancel_dirty(&self.page_cache, &folio, !kept);
+            if has_data {
+                let last = folio.blocks_touched(cut - 1..cut);
+                self.dirty_folio(inode, &folio, last);
+            }
+            return Ok(Some(folio));
+        }
+    }
+
+    /// Drops the folios from `page` on: their contents are void and nobody maps them. The tail of
+    /// one that begins before was zeroed by the caller.
+    fn drop_folios(&self, inode: &Inode, page: u64) {
+        let mut at = page;
+        while let Some(folio) = inode.mapping.next(at, Mark::Present) {
+            at = folio.end_index();
+            if folio.index() < page {
+                continue;
+            }
+            let folio = folio.lock();
+            if folio.is_attached() {
+                folio.wait_writeback();
+                folio.clear_mapped();
+                inode.mapping.detach(&self.page_cache, &folio);
+            }
+        }
+    }
+
+    /// Drops all folios of an inode that nobody uses any more.
+    pub(crate) fn drop_all_folios(&self, inode: &Inode) {
+        self.drop_folios(inode, 0);
+    }
+}

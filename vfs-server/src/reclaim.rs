@@ -1,0 +1,95 @@
+//! Gives clean folios back when memory is short.
+//!
+//! Owns: the second chance, the last look before a folio goes. Does not own: the clock
+//! (`page_cache`), dirty folios (`writeback` makes them clean).
+//!
+//! Reclaim waits for no lock: it tries the folio lock, and a folio that is in use stays. Under the
+//! lock: clean, not under writeback; then ZAP, which tells whether a client used it since; then the
+//! look is repeated, for the ZAP took time (dirtying needs the folio lock, so that it holds is an
+//! assertion of the protocol).
+
+use crate::page_cache::Folio;
+use crate::server::Server;
+use alloc::sync::Arc;
+use platform::client::{self, ZapWhat};
+use platform::thread::now_ns;
+
+/// Whether a folio that was used since the last turn stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SecondChance {
+    Given,
+    Denied,
+}
+
+/// How long the reclaimer leaves writeback alone when nothing is clean.
+const PAUSE_NS: u64 = 5_000_000;
+
+impl Server {
+    /// The body of the reclaim thread.
+    pub(crate) fn reclaim_thread(&self) {
+        while !self.is_stopping() {
+            let deadline = now_ns().saturating_add(1_000_000_000);
+            self.page_cache.wait_until_wanted(deadline, || self.is_stopping());
+            if self.is_stopping() {
+                return;
+            }
+            if self.page_cache.is_short() && self.reclaim_turn() == 0 {
+                self.writeback.kick();
+                let until = now_ns().saturating_add(PAUSE_NS);
+                self.reclaim_pause.wait_for_until("clean folios", until, || self.is_stopping().then_some(()));
+            }
+        }
+    }
+
+    /// Two turns of the clock at most: in the second nobody has a second chance left.
+    fn reclaim_turn(&self) -> usize {
+        let mut freed = 0;
+        for _ in 0..2 * self.page_cache.clock_len() {
+            if !self.page_cache.is_short() {
+                break;
+            }
+            let Some(folio) = self.page_cache.clock_next() else { break };
+            freed += usize::from(self.try_reclaim(&folio, SecondChance::Given));
+        }
+        freed
+    }
+
+    /// Gives back every folio that can go; pages.
+    pub(crate) fn drop_caches(&self) -> usize {
+        let mut pages = 0;
+        for _ in 0..self.page_cache.clock_len() {
+            let Some(folio) = self.page_cache.clock_next() else { break };
+            if self.try_reclaim(&folio, SecondChance::Denied) {
+                pages += folio.pages() as usize;
+            }
+        }
+        pages
+    }
+
+    fn try_reclaim(&self, folio: &Arc<Folio>, chance: SecondChance) -> bool {
+        let used = folio.take_referenced();
+        if used && chance == SecondChance::Given || folio.dirty_blocks() != 0 || folio.is_under_writeback() {
+            return false;
+        }
+        let Some(locked) = folio.try_lock() else { return false };
+        let Some(inode) = locked.inode() else { return false };
+        if !locked.is_attached() || locked.dirty_blocks() != 0 || locked.is_under_writeback() {
+            return false;
+        }
+        if locked.is_mapped() {
+            let used = client::zap(inode.mapping.cookie, locked.position(), locked.len() as u64, ZapWhat::Shared);
+            locked.clear_mapped();
+            if used && chance == SecondChance::Given {
+                locked.mark_referenced();
+                return false;
+            }
+        }
+        if locked.dirty_blocks() != 0 {
+            debug_assert!(false, "a locked folio became dirty");
+            return false;
+        }
+        inode.mapping.detach(&self.page_cache, &locked);
+        self.counters.folios_reclaimed.inc();
+        true
+    }
+}
