@@ -96,8 +96,9 @@ pub fn run(options: &Options) -> Result<Verdict> {
     }
     let workspace = Workspace::load()?;
     let guest = compile::guest(&workspace, Profile::of(options.release), Clients::All)?;
-    let folder = workspace.run_folder("boot")?;
-    let mut session = Session::new("boot", folder, choose(&guest, &options.tests)?);
+    let asked = choose(&guest, &options.tests)?;
+    let (kernel, files) = asked.into_iter().partition(|name| compile::role(name) == Role::Kernel);
+    let mut session = Session::new("boot", workspace.run_folder("boot")?, files);
     session.machine = match options.machine {
         MachineName::Microvm => Machine::Microvm,
         MachineName::Q35 => Machine::Q35,
@@ -108,11 +109,25 @@ pub fn run(options: &Options) -> Result<Verdict> {
     session.trace = if options.trace { Trace::On } else { Trace::Off };
     session.debugger = if options.gdb { Debugger::Waits } else { Debugger::Off };
     session.log = options.log.clone();
-    let disk = disk(options, &session)?;
     if options.gdb {
         println!("Waiting for a debugger: gdb {} -ex 'target remote :1234'", guest.kernel.display());
     }
-    if options.shell { shell(session, &guest, &disk) } else { test(&session, &guest, &disk) }
+    if options.shell {
+        let disk = disk(options, &session)?;
+        return shell(session, &guest, &disk);
+    }
+    let contract =
+        Session { mode: Mode::Contract, title: "kernel".to_string(), programs: kernel, log: None, ..session.clone() };
+    let mut verdict = Verdict::Good;
+    if !contract.programs.is_empty() {
+        verdict = verdict.and(test(&contract, &guest, None)?);
+    }
+    if !session.programs.is_empty() {
+        let disk = disk(options, &session)?;
+        verdict = verdict.and(test(&session, &guest, Some(&disk))?);
+    }
+    println!("{}", if verdict == Verdict::Good { "Succeeded." } else { "FAILED." });
+    Ok(verdict)
 }
 
 /// The programs to run: those asked for, or all tests.
@@ -120,7 +135,8 @@ pub fn run(options: &Options) -> Result<Verdict> {
 /// # Errors
 /// There is no such program.
 pub fn choose(guest: &Guest, asked: &[String]) -> Result<Vec<String>> {
-    let all = all_tests(guest);
+    let all = [guest.clients(Role::Kernel), file_tests(guest)].concat();
+    ensure!(!all.is_empty(), "there is no test program to run");
     if asked.is_empty() {
         return Ok(all);
     }
@@ -132,8 +148,8 @@ pub fn choose(guest: &Guest, asked: &[String]) -> Result<Vec<String>> {
     Ok(asked.to_vec())
 }
 
-/// All tests: what is on the disk is read first, and listed for other readers last.
-pub fn all_tests(guest: &Guest) -> Vec<String> {
+/// All tests on the file system: what is on the disk is read first, and listed for other readers last.
+pub fn file_tests(guest: &Guest) -> Vec<String> {
     let mut tests = guest.clients(Role::Test);
     tests.sort_by_key(|name| name != "check_lists");
     if !tests.is_empty() && guest.programs.contains_key("list_files") {
@@ -155,15 +171,16 @@ fn disk(options: &Options, session: &Session) -> Result<BootDisk> {
     Ok(BootDisk { image: Image::open(&path), writes })
 }
 
-fn test(session: &Session, guest: &Guest, disk: &BootDisk) -> Result<Verdict> {
-    ensure!(!session.programs.is_empty(), "there is no test program to run");
+fn test(session: &Session, guest: &Guest, disk: Option<&BootDisk>) -> Result<Verdict> {
     let start = Instant::now();
-    let report =
-        session.run(guest, disk, if session.trace == Trace::On { Chatter::All } else { Chatter::OfFailures })?;
-    println!("Boot: {:.1} s", start.elapsed().as_secs_f64());
+    let chatter = if session.trace == Trace::On { Chatter::All } else { Chatter::OfFailures };
+    let report = match disk {
+        Some(disk) => session.run(guest, disk, chatter)?,
+        None => session.run_guest(guest, None, chatter)?,
+    };
+    println!("{}: {:.1} s", session.title, start.elapsed().as_secs_f64());
     session::summarise(&report);
     println!("  log        {}", report.log.display());
-    println!("{}", if report.is_success() { "Succeeded." } else { "FAILED." });
     Ok(if report.is_success() { Verdict::Good } else { Verdict::Bad })
 }
 
@@ -171,7 +188,7 @@ fn shell(mut session: Session, guest: &Guest, disk: &BootDisk) -> Result<Verdict
     session.mode = Mode::Shell;
     session.access = Access::ReadWrite;
     session.programs.clear();
-    let mut command = session.command(guest, &disk.image, disk.writes, Terminal::Interactive)?;
+    let mut command = session.command(guest, Some(disk), Terminal::Interactive)?;
     println!("`exit` shuts the machine down; Ctrl-T prints who waits for whom; Ctrl-A X kills the machine.");
     let status = command.status().context("cannot start QEMU")?;
     if disk.writes == Writes::Kept && session.machine.virtio().is_some() {

@@ -47,18 +47,22 @@ const SERVER: &str = "vfsd";
 /// What a client program is for; its name says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// A test: runs at every boot.
+    /// A test on the mounted file system: runs at every boot.
     Test,
+    /// A test of the kernel's contract, without a file server: runs at every boot.
+    Kernel,
     /// Prints `bench` lines.
     Bench,
-    /// Started by name only: the shell, the contract program, parts of other commands.
+    /// Started by name only: the shell, parts of other commands.
     Tool,
 }
 
 /// What the client program of this name is for.
 pub fn role(name: &str) -> Role {
     match name {
-        "shell" | "contract" | "list_files" | "probe_corruption" | "power_cut" => Role::Tool,
+        "shell" | "list_files" | "probe_corruption" | "power_cut" => Role::Tool,
+        "contract" => Role::Kernel,
+        _ if name.starts_with("pager_") => Role::Kernel,
         _ if name == "bench" || name.starts_with("bench_") => Role::Bench,
         _ => Role::Test,
     }
@@ -129,6 +133,10 @@ fn build(
     }
     for name in names {
         command.args(["--bin", name]);
+    }
+    if target == LINUX && profile == Profile::Checked {
+        // Linking the standard library into each program anew takes minutes.
+        command.args(["--config", "profile.checked.lto=\"off\""]);
     }
     println!("Building {} for {target} ({})", packages.join(", "), profile.name());
     let status = command.status().context("cannot start cargo")?;

@@ -54,7 +54,7 @@ fn mount(guest: &Guest, folder: &Path, image: &Image, expected: Noticed) -> Resu
     let mut session = Session::new("corruption", folder.to_path_buf(), vec![PROBE.to_string()]);
     session.access = Access::ReadOnly;
     let disk = BootDisk { image: image.clone(), writes: Writes::Kept };
-    let report = session.run_guest(guest, &disk, Chatter::Nothing)?;
+    let report = session.run_guest(guest, Some(&disk), Chatter::Nothing)?;
     let log = fs::read_to_string(&report.log).context("reading the boot's log")?;
     let verdict = judge(&report, &log, expected);
     if sha256_of(&image.path)? != before {

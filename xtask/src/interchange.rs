@@ -47,7 +47,7 @@ pub fn run(options: &Options) -> Result<Verdict> {
         exchange(&workspace, &guest, &kernel, &Image::open(path), &mut tally)?;
         return Ok(tally.conclude());
     }
-    let session = Session::new("guest writes", workspace.run_folder("guest-writes")?, boot::all_tests(&guest));
+    let session = Session::new("guest writes", workspace.run_folder("guest-writes")?, boot::file_tests(&guest));
     let disk = session::fresh_disk(&session.folder, Geometry::default())?;
     tally.report("guest writes", &session.run(&guest, &disk, Chatter::OfFailures)?);
     exchange(&workspace, &guest, &kernel, &disk.image, &mut tally)?;

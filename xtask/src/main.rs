@@ -78,6 +78,13 @@ pub enum Verdict {
     Missing,
 }
 
+impl Verdict {
+    /// Good only if both are.
+    pub fn and(self, other: Self) -> Self {
+        if self == Self::Good { other } else { self }
+    }
+}
+
 fn main() -> ExitCode {
     let verdict = match Arguments::parse().command {
         Command::Boot(options) => boot::run(&options),

@@ -78,7 +78,7 @@ impl Watcher for Progress {
                     self.said.iter().for_each(|line| self.print(&format!("        | {line}")));
                 }
             }
-            Event::Bench(row, instructions) => self.bar.set_message(format!("{row}: {instructions}")),
+            Event::Bench(row, instructions) => self.verdict(&format!("        {row}: {instructions}")),
             Event::Done { .. } => self.bar.set_message("shutting down"),
         }
     }

@@ -13,6 +13,7 @@ use runner::sample_tree;
 use runner::test_run::{self, End, Limits, Outcome, PowerOff, Verdict};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// One boot: what is started and how. The defaults are `cargo xtask boot`'s.
 #[derive(Clone, Debug)]
@@ -127,20 +128,20 @@ impl Session {
 
     /// Where the lines of the serial port go.
     pub fn log(&self) -> PathBuf {
-        self.log.clone().unwrap_or_else(|| self.folder.join("serial.log"))
+        let name = if self.mode == Mode::Contract { "serial-kernel.log" } else { "serial.log" };
+        self.log.clone().unwrap_or_else(|| self.folder.join(name))
+    }
+
+    /// A boot of the kernel's own tests, without a file server and a disk.
+    pub fn of_kernel_tests(folder: PathBuf, programs: Vec<String>) -> Self {
+        Self { mode: Mode::Contract, ..Self::new("kernel", folder, programs) }
     }
 
     /// The command that boots `guest` with `disk`; without virtio the disk goes into the boot archive.
     ///
     /// # Errors
     /// The boot archive cannot be made, or QEMU is missing.
-    pub fn command(
-        &self,
-        guest: &Guest,
-        disk: &Image,
-        writes: Writes,
-        terminal: Terminal,
-    ) -> Result<std::process::Command> {
+    pub fn command(&self, guest: &Guest, disk: Option<&BootDisk>, terminal: Terminal) -> Result<Command> {
         let virtio = self.machine.virtio();
         let conf = BootConf {
             mode: self.mode,
@@ -157,10 +158,15 @@ impl Session {
         for (name, file) in &guest.programs {
             archive.program(&format!("bin/{name}"), &stripped(&compile::read(file)?)?);
         }
-        let mut drives = vec![Drive { path: disk.path.clone(), writes }];
-        if virtio.is_none() {
-            archive.file("ramdisk.img", &compile::read(&disk.path)?);
-            drives.clear();
+        let mut drives = Vec::new();
+        match disk {
+            Some(disk) if virtio.is_some() => {
+                drives.push(Drive { path: disk.image.path.clone(), writes: disk.writes });
+            }
+            Some(disk) => {
+                archive.file("ramdisk.img", &compile::read(&disk.image.path)?);
+            }
+            None => {}
         }
         let initrd = self.folder.join("boot.img");
         fs::write(&initrd, boot_image(&compile::read(&guest.root_task)?, &archive.finish())?)?;
@@ -183,7 +189,7 @@ impl Session {
     /// # Errors
     /// Something on the host went wrong; what goes wrong in the guest is in the report.
     pub fn run(&self, guest: &Guest, disk: &BootDisk, chatter: Chatter) -> Result<Report> {
-        let mut report = self.run_guest(guest, disk, chatter)?;
+        let mut report = self.run_guest(guest, Some(disk), chatter)?;
         if disk.writes == Writes::Kept && self.machine.virtio().is_some() {
             report.examine(&disk.image, &self.folder)?;
         }
@@ -194,8 +200,8 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::run`].
-    pub fn run_guest(&self, guest: &Guest, disk: &BootDisk, chatter: Chatter) -> Result<Report> {
-        let command = self.command(guest, &disk.image, disk.writes, Terminal::Lines)?;
+    pub fn run_guest(&self, guest: &Guest, disk: Option<&BootDisk>, chatter: Chatter) -> Result<Report> {
+        let command = self.command(guest, disk, Terminal::Lines)?;
         let mut progress = Progress::new(&self.title, self.programs.len(), chatter);
         let started = runner::guest::Guest::start(command, &self.log())?;
         let outcome = test_run::follow(started, &self.programs, PowerOff::DebugExit, self.limits, &mut progress);
@@ -226,6 +232,14 @@ pub struct Count {
     pub failed: usize,
     /// Skipped for a reason that was given.
     pub skipped: usize,
+}
+
+impl std::ops::AddAssign for Count {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
 }
 
 /// Counts verdicts.
@@ -271,7 +285,7 @@ pub fn summarise(report: &Report) {
             println!("  e2fsck     DAMAGED");
             output.lines().for_each(|line| println!("             | {line}"));
         }
-        None => println!("  e2fsck     not run: the guest's writes were not kept"),
+        None => println!("  e2fsck     not run: there is no disk with the guest's writes"),
     }
     if report.compared > 0 {
         println!("  debugfs    {} files compared, {} differ", report.compared, report.differences.len());

@@ -5,12 +5,12 @@
 
 use crate::Verdict;
 use crate::boot;
-use crate::compile::{self, Clients, Profile};
+use crate::compile::{self, Clients, Profile, Role, role};
 use crate::prerequisites::{self, Readiness};
 use crate::progress::Chatter;
-use crate::session::{self, Session};
+use crate::session::{self, Count, Report, Session};
 use crate::workspace::Workspace;
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::Args;
 use runner::ext4_image::Geometry;
 use std::time::Instant;
@@ -45,24 +45,41 @@ pub fn run(options: &Options) -> Result<Verdict> {
     }
     let workspace = Workspace::load()?;
     let guest = compile::guest(&workspace, Profile::of(options.release), Clients::All)?;
-    let programs = boot::choose(&guest, &options.tests)?;
-    ensure!(!programs.is_empty(), "there is no test program to run");
+    let asked = boot::choose(&guest, &options.tests)?;
+    let (kernel, files): (Vec<_>, Vec<_>) = asked.into_iter().partition(|name| role(name) == Role::Kernel);
     let start = Instant::now();
     for run in 1..=options.runs {
         let title = format!("run {run}/{}", options.runs);
-        let mut session = Session::new(&title, workspace.run_folder("soak")?, programs.clone());
-        session.cpus = options.smp;
-        let disk = session::fresh_disk(&session.folder, Geometry::default())?;
-        let report = session.run(&guest, &disk, Chatter::Nothing)?;
-        if !report.is_success() {
-            println!("Run {run} of {} failed after {:.0} s:", options.runs, start.elapsed().as_secs_f64());
-            session::summarise(&report);
-            println!("  kept       {}", session.folder.display());
-            return Ok(Verdict::Bad);
+        let folder = workspace.run_folder("soak")?;
+        let mut counts = Count::default();
+        if !kernel.is_empty() {
+            let mut session = Session::of_kernel_tests(folder.clone(), kernel.clone());
+            session.cpus = options.smp;
+            let report = session.run_guest(&guest, None, Chatter::Nothing)?;
+            if !report.is_success() {
+                return Ok(failed(&title, &report, start));
+            }
+            counts += session::count(&report.outcome);
         }
-        let count = session::count(&report.outcome);
-        println!("{title}: {} passed, {} skipped, disk clean", count.passed, count.skipped);
+        if !files.is_empty() {
+            let mut session = Session::new(&title, folder, files.clone());
+            session.cpus = options.smp;
+            let disk = session::fresh_disk(&session.folder, Geometry::default())?;
+            let report = session.run(&guest, &disk, Chatter::Nothing)?;
+            if !report.is_success() {
+                return Ok(failed(&title, &report, start));
+            }
+            counts += session::count(&report.outcome);
+        }
+        println!("{title}: {} passed, {} skipped", counts.passed, counts.skipped);
     }
     println!("{} consecutive boots passed in {:.0} s.", options.runs, start.elapsed().as_secs_f64());
     Ok(Verdict::Good)
+}
+
+fn failed(title: &str, report: &Report, start: Instant) -> Verdict {
+    println!("{title} failed after {:.0} s:", start.elapsed().as_secs_f64());
+    session::summarise(report);
+    println!("  kept       {}", report.log.with_file_name("").display());
+    Verdict::Bad
 }

@@ -5,7 +5,7 @@
 
 use crate::Verdict;
 use crate::boot;
-use crate::compile::{self, Clients, Guest, Profile};
+use crate::compile::{self, Clients, Guest, Profile, Role};
 use crate::corruption;
 use crate::host_tests;
 use crate::interchange;
@@ -17,7 +17,6 @@ use crate::tally::Tally;
 use crate::workspace::Workspace;
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
-use runner::boot_conf::Mode;
 use runner::ext4_image::Geometry;
 use runner::linux_vm::package::LinuxKernel;
 use std::time::Instant;
@@ -71,6 +70,9 @@ pub fn run(options: &Options) -> Result<Verdict> {
         host_tests::run(&workspace, &mut tally)?;
     }
     let guest = compile::guest(&workspace, Profile::Checked, Clients::All)?;
+    if wanted(Part::Boot) {
+        kernel_tests(&workspace, &guest, &mut tally)?;
+    }
     let mut written = None;
     if wanted(Part::Boot) || wanted(Part::Interchange) {
         written = Some(boot_tests(&workspace, &guest, "boot", Geometry::default(), &mut tally)?);
@@ -80,7 +82,6 @@ pub fn run(options: &Options) -> Result<Verdict> {
             let title = format!("boot-{}-{}", geometry.block_size, geometry.inode_size);
             boot_tests(&workspace, &guest, &title, geometry, &mut tally)?;
         }
-        contract(&workspace, &guest, &mut tally)?;
     }
     if wanted(Part::Corruption) {
         corruption::check(&workspace, &guest, &mut tally)?;
@@ -112,22 +113,18 @@ fn boot_tests(
     tally: &mut Tally,
 ) -> Result<BootDisk> {
     println!("Boot: {geometry}");
-    let session = Session::new(title, workspace.run_folder(title)?, boot::all_tests(guest));
+    let session = Session::new(title, workspace.run_folder(title)?, boot::file_tests(guest));
     ensure!(!session.programs.is_empty(), "there is no test program to run");
     let disk = session::fresh_disk(&session.folder, geometry)?;
     tally.report(title, &session.run(guest, &disk, Chatter::OfFailures)?);
     Ok(disk)
 }
 
-/// The program that shows Redox's scheme contract; it needs no file server.
-fn contract(workspace: &Workspace, guest: &Guest, tally: &mut Tally) -> Result<()> {
-    if !guest.programs.contains_key("contract") {
-        return Ok(());
-    }
-    println!("Boot: the scheme contract");
-    let mut session = Session::new("contract", workspace.run_folder("contract")?, vec!["contract".to_string()]);
-    session.mode = Mode::Contract;
-    let disk = session::fresh_disk(&session.folder, Geometry { mebibytes: 32, ..Geometry::default() })?;
-    tally.report("contract", &session.run(guest, &disk, Chatter::OfFailures)?);
+/// The kernel's own tests, which need no file server.
+fn kernel_tests(workspace: &Workspace, guest: &Guest, tally: &mut Tally) -> Result<()> {
+    println!("Boot: the kernel's contract");
+    let session = Session::of_kernel_tests(workspace.run_folder("kernel")?, guest.clients(Role::Kernel));
+    ensure!(!session.programs.is_empty(), "there is no test program of the kernel's contract");
+    tally.report("kernel", &session.run_guest(guest, None, Chatter::OfFailures)?);
     Ok(())
 }
