@@ -5,7 +5,7 @@
 use pager_abi::server_verb::ServerVerb;
 use user_rt::{
     descriptor::{ROOT, STDIN},
-    println, thread,
+    kernel_scheme, println, thread,
 };
 
 const STATUS_KEY: u8 = 0x14;
@@ -27,7 +27,12 @@ fn read_keys() {
     }
 }
 
+/// The kernel comes first: it never waits.
 fn print_waits() {
+    match kernel_scheme::text("context") {
+        Ok(text) => text.lines().for_each(|line| println!("contexts: {line}")),
+        Err(error) => println!("contexts: the kernel does not say: {error}"),
+    }
     match ROOT.server_text(ServerVerb::Waits) {
         Ok(text) => text.lines().for_each(|line| println!("waits: {line}")),
         Err(error) => println!("waits: the server does not say: {error}"),

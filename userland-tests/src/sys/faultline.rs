@@ -2,13 +2,15 @@
 
 use super::{Ended, Entry, Kind, Mapping, Open, Protection, Room, Sharing, Stat, System, Whence};
 use crate::errno::Errno;
-use alloc::{string::String, vec::Vec};
+use alloc::{collections::VecDeque, string::String, sync::Arc, vec::Vec};
 use core::fmt;
 use pager_abi::{exit::ExitStatus, server_verb::ServerVerb};
 use user_rt::{
     Error,
-    descriptor::{Descriptor, ROOT},
-    directory, file, memory, process, syscall, thread, time,
+    descriptor::{Descriptor, ROOT, STDIN},
+    directory, file, kernel_scheme, memory, process,
+    sync::{Condvar, Mutex},
+    syscall, thread, time,
 };
 
 /// Where we are.
@@ -226,6 +228,65 @@ pub fn counter(name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
 }
 
+/// All of the server's counters, one a line.
+pub fn counters_text() -> Result<String> {
+    Ok(ROOT.server_text(ServerVerb::Counters)?)
+}
+
+/// Who waits for whom in the server.
+pub fn server_waits() -> Result<String> {
+    Ok(ROOT.server_text(ServerVerb::Waits)?)
+}
+
+/// What the kernel's contexts do, and what they wait for.
+pub fn kernel_waits() -> Result<String> {
+    Ok(kernel_scheme::text("context")?)
+}
+
+/// The next byte of the keyboard; `None` if there is none any more.
+pub fn read_key() -> Option<u8> {
+    let mut key = [0];
+    STDIN.read(&mut key).ok().filter(|&count| count == 1).map(|_| key[0])
+}
+
+/// A queue from one thread to another.
+pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
+    let queue = Arc::new(Queue { items: Mutex::new(VecDeque::new()), filled: Condvar::new() });
+    (Sender(queue.clone()), Receiver(queue))
+}
+
+struct Queue<T> {
+    items: Mutex<VecDeque<T>>,
+    filled: Condvar,
+}
+
+/// The end that puts in.
+pub struct Sender<T>(Arc<Queue<T>>);
+
+/// The end that takes out.
+pub struct Receiver<T>(Arc<Queue<T>>);
+
+impl<T> Sender<T> {
+    /// Puts `item` in.
+    pub fn send(&self, item: T) {
+        self.0.items.lock().push_back(item);
+        self.0.filled.notify_one();
+    }
+}
+
+impl<T> Receiver<T> {
+    /// Takes the next item out, waiting for it.
+    pub fn receive(&self) -> T {
+        let mut items = self.0.items.lock();
+        loop {
+            match items.pop_front() {
+                Some(item) => return item,
+                None => self.0.filled.wait(&mut items),
+            }
+        }
+    }
+}
+
 /// Has the server drop every clean folio.
 pub fn drop_caches() -> Result<()> {
     ROOT.server_do(ServerVerb::DropCaches)?;
@@ -312,6 +373,11 @@ pub fn spawn_thread<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -
 }
 
 impl<T> Thread<T> {
+    /// Lets it run on alone.
+    pub fn detach(self) {
+        self.0.detach();
+    }
+
     /// Waits for its result; an error if it ended without one.
     pub fn join(self) -> Result<T> {
         self.0.join().map_err(|_| Errno::EFAULT)
@@ -341,6 +407,11 @@ pub fn cut_power() -> ! {
 /// Bytes of a page.
 pub fn page_size() -> usize {
     pager_abi::PAGE_SIZE as usize
+}
+
+/// Output as it is.
+pub fn print_text(text: fmt::Arguments) {
+    user_rt::console::print(text);
 }
 
 /// A line of output.

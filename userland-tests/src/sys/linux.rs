@@ -2,7 +2,14 @@
 
 use super::{Ended, Entry, Kind, Mapping, Open, Protection, Room, Sharing, Stat, System, Whence};
 use crate::errno::Errno;
-use std::{ffi::CString, fmt, io::Write, mem::MaybeUninit, ptr};
+use std::{
+    ffi::CString,
+    fmt,
+    io::{Read, Write},
+    mem::MaybeUninit,
+    ptr,
+    sync::mpsc,
+};
 
 /// Where we are.
 pub const SYSTEM: System = System::Linux;
@@ -296,6 +303,54 @@ pub fn counter(_name: &str) -> Option<u64> {
     None
 }
 
+/// Linux has none of our server's counters.
+pub fn counters_text() -> Result<String> {
+    Err(Errno::EOPNOTSUPP)
+}
+
+/// There is no server.
+pub fn server_waits() -> Result<String> {
+    Err(Errno::EOPNOTSUPP)
+}
+
+/// Linux does not say.
+pub fn kernel_waits() -> Result<String> {
+    Err(Errno::EOPNOTSUPP)
+}
+
+/// The next byte of the keyboard; `None` if there is none any more.
+pub fn read_key() -> Option<u8> {
+    let mut key = [0];
+    std::io::stdin().read_exact(&mut key).ok().map(|()| key[0])
+}
+
+/// A queue from one thread to another.
+pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
+    let (sender, receiver) = mpsc::channel();
+    (Sender(sender), Receiver(receiver))
+}
+
+/// The end that puts in.
+pub struct Sender<T>(mpsc::Sender<T>);
+
+/// The end that takes out.
+pub struct Receiver<T>(mpsc::Receiver<T>);
+
+impl<T> Sender<T> {
+    /// Puts `item` in.
+    pub fn send(&self, item: T) {
+        // Nobody is left to take it: then it is as good as taken.
+        let _ = self.0.send(item);
+    }
+}
+
+impl<T> Receiver<T> {
+    /// Takes the next item out, waiting for it.
+    pub fn receive(&self) -> T {
+        self.0.recv().expect("the other end stays as long as the program")
+    }
+}
+
 /// Drops clean pages; only root may, and for others it is not needed.
 pub fn drop_caches() -> Result<()> {
     let _ = std::fs::write("/proc/sys/vm/drop_caches", "1");
@@ -416,6 +471,9 @@ pub fn spawn_thread<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -
 }
 
 impl<T> Thread<T> {
+    /// Lets it run on alone.
+    pub fn detach(self) {}
+
     /// Waits for its result; an error if it ended without one.
     pub fn join(self) -> Result<T> {
         self.0.join().map_err(|_| Errno::EFAULT)
@@ -449,6 +507,13 @@ pub fn cut_power() -> ! {
 /// Bytes of a page.
 pub fn page_size() -> usize {
     4096
+}
+
+/// Output as it is.
+pub fn print_text(text: fmt::Arguments) {
+    let mut out = std::io::stdout().lock();
+    // Nobody is left to tell if it fails.
+    let _ = out.write_all(text.to_string().as_bytes()).and_then(|()| out.flush());
 }
 
 /// A line of output.
