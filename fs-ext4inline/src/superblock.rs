@@ -202,12 +202,15 @@ impl Geometry {
         }
 
         let blocks_per_group = raw.s_blocks_per_group.get();
-        if blocks_per_group < 8 || blocks_per_group > block_size * 8 || blocks_per_group % 8 != 0 {
+        if blocks_per_group < 8 || blocks_per_group > block_size * 8 || !blocks_per_group.is_multiple_of(8) {
             return Err(Corrupt::BlocksPerGroup.into());
         }
         let inodes_per_group = raw.s_inodes_per_group.get();
         let inodes_per_block = block_size / inode_size as u32;
-        if inodes_per_group < inodes_per_block || inodes_per_group > block_size * 8 || inodes_per_group % 8 != 0 {
+        if inodes_per_group < inodes_per_block
+            || inodes_per_group > block_size * 8
+            || !inodes_per_group.is_multiple_of(8)
+        {
             return Err(Corrupt::InodesPerGroup.into());
         }
         let first_data_block = raw.s_first_data_block.get();

@@ -34,7 +34,7 @@ fn for_each_byte(at: u32, count: u32, mut each: impl FnMut(usize, u8)) {
 pub fn count_clear(bitmap: &[u8], bits: u32) -> u32 {
     let whole = bits as usize / 8;
     let set: u32 = bitmap[..whole].iter().map(|byte| byte.count_ones()).sum();
-    let rest = (bits % 8 != 0).then(|| (bitmap[whole] & ((1 << (bits % 8)) - 1)).count_ones());
+    let rest = (!bits.is_multiple_of(8)).then(|| (bitmap[whole] & ((1 << (bits % 8)) - 1)).count_ones());
     bits - set - rest.unwrap_or(0)
 }
 

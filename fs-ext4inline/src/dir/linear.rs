@@ -39,7 +39,7 @@ pub fn record(region: &[u8], offset: usize) -> Result<Record<'_>> {
     let (raw, rest) =
         RawDirEntry::ref_from_prefix(region.get(offset..).unwrap_or(&[])).map_err(|_| Corrupt::DirectoryRecLen)?;
     let length = raw.rec_len.get() as usize;
-    if length < DIR_ENTRY_HEADER || length % 4 != 0 || length > region.len() - offset {
+    if length < DIR_ENTRY_HEADER || !length.is_multiple_of(4) || length > region.len() - offset {
         return Err(Corrupt::DirectoryRecLen.into());
     }
     let inode = raw.inode.get();

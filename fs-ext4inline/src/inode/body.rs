@@ -85,7 +85,7 @@ impl InodeBody {
         let size = body.size;
         body.bytes[..size].copy_from_slice(&disk[..size]);
         let extra = body.raw().i_extra_isize.get() as usize;
-        if extra % 4 != 0 || GOOD_OLD_INODE_SIZE + extra > size.max(GOOD_OLD_INODE_SIZE) {
+        if !extra.is_multiple_of(4) || GOOD_OLD_INODE_SIZE + extra > size.max(GOOD_OLD_INODE_SIZE) {
             return Err(Corrupt::InodeExtraSize.into());
         }
         if geometry.has_checksums() && body.stored_checksum() != body.checksum(seed_of(&body, geometry, seed)) {

@@ -55,9 +55,9 @@ pub enum InlineOutcome {
 
 /// Free blocks to hold back for splits while `unwritten` blocks of a file wait for conversion: in the
 /// worst case every block becomes an extent, in half-full leaves under half-full index nodes, and the
-/// tree grows by a level.
+/// tree grows by a level. A single block cannot be split.
 fn promise_for(geometry: &Geometry, unwritten: u64) -> u64 {
-    if unwritten == 0 {
+    if unwritten <= 1 {
         return 0;
     }
     let half = node::capacity(geometry.block_size() - 4) as u64 / 2;

@@ -184,7 +184,7 @@ fn check_layout(volume: &Volume, kind: FileType, body: &InodeBody) -> Result<Lay
         FileType::Symlink => {}
         _ => return Ok(Layout::None),
     }
-    if kind == FileType::Directory && (size == 0 || size % block_size != 0) {
+    if kind == FileType::Directory && (size == 0 || !size.is_multiple_of(block_size)) {
         return Err(Corrupt::DirectorySize.into());
     }
     let root = *body.block_area();

@@ -298,7 +298,7 @@ pub fn have_e2fsprogs() -> bool {
     have
 }
 
-fn tool(name: &str) -> Command {
+pub fn tool(name: &str) -> Command {
     let mut command = Command::new("timeout");
     command.args(["60", name]);
     let path = std::env::var("PATH").unwrap_or_default();
@@ -323,6 +323,24 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A scratch folder that goes away.
+pub struct ScratchTree(pub PathBuf);
+
+impl ScratchTree {
+    pub fn new() -> Self {
+        let file = Scratch::new(&[]);
+        let path = file.0.with_extension("tree");
+        std::fs::create_dir(&path).expect("scratch folder");
+        Self(path)
+    }
+}
+
+impl Drop for ScratchTree {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
