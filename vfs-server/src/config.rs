@@ -1,6 +1,9 @@
 //! What can be set when a server starts.
 
+use crate::error::{Error, Result};
 use crate::file::write::WriteProtocol;
+use alloc::format;
+use alloc::string::String;
 
 /// Sizes and counts of a server; the defaults suit a small machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,44 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Sets an option by its name in a mount command; `false`: it is none of the server's.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<bool> {
+        let number = || value.parse::<usize>().map_err(|_| Error::Invalid("the value of a mount option"));
+        match name {
+            "cache_pages" => self.cache_pages = number()?,
+            "fault_workers" => self.fault_workers = number()?,
+            "request_workers" => self.request_workers = number()?,
+            "writeback_workers" => self.writeback_workers = number()?,
+            "dirty_pages" => self.dirty_limit_pages = number()?,
+            "writeback_ms" => self.writeback_interval_ns = (number()? as u64).saturating_mul(1_000_000),
+            "bounce_buffers" => self.bounce_buffers = number()?,
+            "idle_inodes" => self.idle_inodes = number()?,
+            "write" if value == "inode-lock" => self.write_protocol = WriteProtocol::InodeLock,
+            "write" => return Err(Error::Invalid("the value of the mount option write")),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// The settings, `name=value` a line, as [`Config::set`] takes them.
+    pub(crate) fn text(&self) -> String {
+        let write = match self.write_protocol {
+            WriteProtocol::InodeLock => "inode-lock",
+        };
+        format!(
+            "cache_pages={}\nfault_workers={}\nrequest_workers={}\nwriteback_workers={}\ndirty_pages={}\n\
+             writeback_ms={}\nbounce_buffers={}\nidle_inodes={}\nwrite={write}\n",
+            self.cache_pages,
+            self.fault_workers,
+            self.request_workers,
+            self.writeback_workers,
+            self.dirty_limit_pages,
+            self.writeback_interval_ns / 1_000_000,
+            self.bounce_buffers,
+            self.idle_inodes,
+        )
+    }
+
     /// The settings with what cannot work made to work: bounds that each need to be at least one.
     pub(crate) fn checked(mut self) -> Self {
         self.cache_pages = self.cache_pages.max(64);

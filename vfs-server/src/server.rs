@@ -52,11 +52,13 @@ pub struct Server {
     /// Threads that may still dirty or write something.
     helpers: Word,
     helpers_gone: WaitQueue,
+    unmounted: WaitQueue,
 }
 
-/// What `stopping` says: nothing, the helpers shall stop, the completion threads too.
+/// What `stopping` says: the helpers shall stop, the completion threads too, all has ended.
 const STOP_HELPERS: u32 = 1;
 const STOP_COMPLETIONS: u32 = 2;
+const GONE: u32 = 4;
 
 impl Server {
     /// Takes over a mounted file system on `device`, whose blocks hold the files' data. Nothing
@@ -89,6 +91,7 @@ impl Server {
             stopping: Word::new(&LEAF, 0),
             helpers: Word::new(&LEAF, 0),
             helpers_gone: WaitQueue::new(),
+            unmounted: WaitQueue::new(),
             fs,
             device,
             config,
@@ -169,7 +172,12 @@ impl Server {
 
     /// Whether the file system was unmounted.
     pub fn is_unmounted(&self) -> bool {
-        self.stopping.load() != 0
+        self.stopping.load() & GONE != 0
+    }
+
+    /// Waits until the file system was unmounted.
+    pub fn wait_until_unmounted(&self) {
+        self.unmounted.wait_until("the unmount", || self.is_unmounted());
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -183,6 +191,21 @@ impl Server {
     /// Writes everything back, marks the disk clean, ends the server's own threads. Later requests
     /// are answered `EIO`. The caller is no request that holds the server mounted.
     pub fn unmount(&self) -> Result<()> {
+        let outcome = self.take_down();
+        self.announce_unmounted();
+        outcome
+    }
+
+    /// Lets [`Server::wait_until_unmounted`] return.
+    pub(crate) fn announce_unmounted(&self) {
+        if !*self.mounted.read() {
+            self.stopping.fetch_or(GONE);
+            self.unmounted.wake_all();
+        }
+    }
+
+    /// The unmount, before anybody is told.
+    pub(crate) fn take_down(&self) -> Result<()> {
         let mut mounted = self.mounted.write();
         if !*mounted {
             return Err(Error::Io(IoError::Gone));

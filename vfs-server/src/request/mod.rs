@@ -32,6 +32,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use pager_abi::fault::{ProvideMmap, RequestMmap, regular_cqe, retry_cqe};
 use pager_abi::grant::{MUNMAP_COUNTED, MaxProtection, lazy_extra};
+use pager_abi::socket::NO_WAIT;
 use pager_abi::{COPY_ATOMIC, Cookie, Tag};
 use platform::client;
 use platform::host::CopyError;
@@ -67,6 +68,8 @@ enum Pace {
     AtOnce,
     /// The request dirtied memory: its answer waits while too much is dirty.
     Throttled,
+    /// The host ends the process when it hears of the unmount: the answer leaves before that.
+    BeforeTheEnd,
 }
 
 /// What an operation needs to know of its request.
@@ -197,6 +200,11 @@ impl Server {
         match pace {
             Pace::AtOnce => Some(answer),
             Pace::Throttled => self.pace_writer(answer),
+            Pace::BeforeTheEnd => {
+                client::receive(NO_WAIT, &[answer]);
+                self.announce_unmounted();
+                None
+            }
         }
     }
 
@@ -225,7 +233,10 @@ impl Server {
             Opcode::Munmap => return self.munmap(args),
             // The kernel detaches the client by itself: copies of the tag end with `Cancelled`.
             Opcode::Cancel | Opcode::Detach => return Ok(Reply::Nothing),
-            Opcode::Call if verbs::is_unmount(args) => return self.request_unmount(args[0]),
+            Opcode::Call if verbs::is_unmount(args) => {
+                *pace = Pace::BeforeTheEnd;
+                return self.request_unmount(args[0]);
+            }
             _ => {}
         }
         let mounted = self.mounted.read();

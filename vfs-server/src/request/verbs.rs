@@ -25,18 +25,21 @@ impl Server {
         let verb = ServerVerb::from_raw(verb).ok_or(Error::NoSuchCall)?;
         self.check_root(id)?;
         match verb {
-            ServerVerb::Waits => self.answer_text(call, &platform::waits::report()),
+            ServerVerb::Waits => {
+                let text = platform::waits::report() + &platform::client::kernel_waits();
+                self.answer_text(call, &text)
+            }
             ServerVerb::Counters => self.answer_text(call, &self.counters_text()),
-            ServerVerb::MountOptions => self.answer_text(call, &self.fs.options()),
+            ServerVerb::MountOptions => self.answer_text(call, &(self.fs.options() + &self.config.text())),
             ServerVerb::DropCaches => Ok(Reply::Count(self.drop_caches() as u64)),
             ServerVerb::Unmount => self.request_unmount(id),
         }
     }
 
-    /// Unmounts, if `id` is the root directory.
+    /// Unmounts, if `id` is the root directory. The answer leaves before the host is told.
     pub(super) fn request_unmount(&self, id: u64) -> Result<Reply> {
         self.check_root(id)?;
-        self.unmount().map(|()| Reply::Count(0))
+        self.take_down().map(|()| Reply::Count(0))
     }
 
     fn check_root(&self, id: u64) -> Result<()> {
@@ -75,6 +78,20 @@ impl Server {
         ];
         for (name, value) in gauges {
             let _ = writeln!(text, "{name} {value}");
+        }
+        if let Some(kernel) = platform::client::kernel_counters() {
+            let _ = writeln!(text, "kernel_read_faults {}", kernel.read_faults);
+            let _ = writeln!(text, "kernel_write_faults {}", kernel.write_faults);
+            let _ = writeln!(text, "kernel_mkwrite_faults {}", kernel.mkwrite_faults);
+            let _ = writeln!(text, "kernel_failed_faults {}", kernel.failed_faults);
+            let _ = writeln!(text, "kernel_resent_faults {}", kernel.resent_faults);
+            let _ = writeln!(text, "kernel_pages_provided {}", kernel.pages_provided);
+            let _ = writeln!(text, "kernel_zaps {}", kernel.zaps);
+            let _ = writeln!(text, "kernel_wrprotects {}", kernel.wrprotects);
+            let _ = writeln!(text, "kernel_shootdowns {}", kernel.shootdowns);
+            let _ = writeln!(text, "kernel_retries {}", kernel.retries);
+            let _ = writeln!(text, "kernel_private_copies {}", kernel.private_copies);
+            let _ = writeln!(text, "kernel_refused_answers {}", kernel.refused_answers);
         }
         text
     }
