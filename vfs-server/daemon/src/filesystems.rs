@@ -1,0 +1,53 @@
+//! The file systems that the server knows: adding one is a line here.
+
+use crate::arguments::Access;
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use platform::block::BlockDevice;
+use vfs_server::fs::FileSystem;
+
+/// A kind of file system.
+struct FileSystemType {
+    name: &'static str,
+    mount: Mount,
+}
+
+type Mount = fn(Arc<dyn BlockDevice>, Access, &[(&str, &str)]) -> Result<Arc<dyn FileSystem>, String>;
+
+const TYPES: &[FileSystemType] = &[FileSystemType { name: "ext4", mount: mount_ext4 }];
+
+/// Mounts the file system on the disk: of the type that `wanted` names, or else of the first.
+pub fn mount(
+    wanted: Option<&str>,
+    device: Arc<dyn BlockDevice>,
+    access: Access,
+    options: &[(&str, &str)],
+) -> Result<Arc<dyn FileSystem>, String> {
+    let kind = match wanted {
+        None => TYPES.first(),
+        Some(name) => TYPES.iter().find(|kind| kind.name == name),
+    };
+    let kind = kind.ok_or_else(|| {
+        let known: Vec<&str> = TYPES.iter().map(|kind| kind.name).collect();
+        format!("no such file system: {} (known: {})", wanted.unwrap_or_default(), known.join(", "))
+    })?;
+    let name = device.name().to_owned();
+    (kind.mount)(device, access, options).map_err(|error| format!("cannot mount {name} as {}: {error}", kind.name))
+}
+
+fn mount_ext4(
+    device: Arc<dyn BlockDevice>,
+    access: Access,
+    options: &[(&str, &str)],
+) -> Result<Arc<dyn FileSystem>, String> {
+    let access = match access {
+        Access::ReadOnly => fs_ext4inline::Access::ReadOnly,
+        Access::ReadWrite => fs_ext4inline::Access::ReadWrite,
+    };
+    let parsed = fs_ext4inline::Options::parse(options.iter().copied())
+        .map_err(|error| format!("mount options {options:?}: {error}"))?;
+    fs_ext4inline::mount(device, access, parsed).map_err(|error| format!("{error}"))
+}
