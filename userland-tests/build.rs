@@ -1,7 +1,7 @@
 //! Links the programs at 0x400000 when they are built for the bare machine, and the one that is a
 //! first process by the runtime's linker script.
 
-const FIRST_PROCESSES: [&str; 0] = [];
+const FIRST_PROCESSES: [&str; 1] = ["contract"];
 
 fn main() {
     let script = "../qemu/user-rt/first-process.ld";

@@ -19,7 +19,7 @@ pub const ROOT: Fd = Fd(3);
 pub const SCHEME_CREATION: Fd = Fd(4);
 
 /// The first number that is handed out.
-const FIRST_FREE: usize = 16;
+const FIRST_FREE: usize = 64;
 
 /// Most words of a command to a kernel scheme.
 pub const COMMAND_WORDS: usize = 8;
@@ -29,7 +29,7 @@ const WORDS: usize = 64;
 
 static USED: [AtomicU64; WORDS] = {
     let mut words = [const { AtomicU64::new(0) }; WORDS];
-    words[0] = AtomicU64::new((1 << FIRST_FREE) - 1);
+    words[0] = AtomicU64::new(u64::MAX);
     words
 };
 

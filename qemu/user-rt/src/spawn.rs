@@ -34,7 +34,7 @@ pub struct Region<'a> {
     pub bytes: &'a [u8],
 }
 
-/// Starts the ELF program `image` with `args`. It has the descriptors below 16 of this process, and
+/// Starts the ELF program `image` with `args`. It has the descriptors below 64 of this process, and
 /// the kernel schemes.
 pub fn spawn(image: &[u8], args: &[&str]) -> Result<Child> {
     spawn_with(image, args, &[])
