@@ -143,6 +143,13 @@ fn check_features(compat: Compat, incompat: Incompat, ro_compat: RoCompat, acces
         let lowest = RoCompat::from_bits_retain(unknown & unknown.wrapping_neg());
         return Err(Error::Unsupported(ro_compat_name(lowest)));
     }
+    // New files have extents, new entries have types.
+    if !incompat.contains(Incompat::EXTENTS) {
+        return Err(Error::Unsupported("writing without extent"));
+    }
+    if !incompat.contains(Incompat::FILETYPE) {
+        return Err(Error::Unsupported("writing without filetype"));
+    }
     if compat.contains(Compat::ORPHAN_FILE) {
         return Err(Error::Unsupported("orphan_file"));
     }

@@ -260,6 +260,15 @@ impl Mounted {
         self.disk.content()
     }
 
+    /// Ends all inodes in use and unmounts, whatever fails on the way.
+    pub fn abandon(self) {
+        let inodes: Vec<_> = self.table.lock().unwrap().drain().map(|(_, inode)| inode).collect();
+        for inode in inodes {
+            let _ = inode.operations().evict(&inode);
+        }
+        let _ = self.fs.unmount();
+    }
+
     /// Unmounts, and fails unless e2fsck finds nothing.
     pub fn unmount_clean(self) -> Vec<u8> {
         let image = self.unmount();

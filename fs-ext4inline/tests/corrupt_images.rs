@@ -1,0 +1,139 @@
+//! Broken disks: mounted or refused with a named error, never a panic or a hang, and never worse for
+//! e2fsck afterwards than before.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::*;
+use fs_ext4inline::Access;
+use vfs_server::error::Error;
+use vfs_server::fs::*;
+
+/// Reads whatever can be reached; how many errors there were.
+fn read_everything(mounted: &Mounted) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let mut pending: Vec<(Arc<Inode>, u32)> = match mounted.get(mounted.fs.root()) {
+        Ok(root) => vec![(root, 0)],
+        Err(error) => return vec![error],
+    };
+    let mut seen = 0;
+    while let Some((inode, depth)) = pending.pop() {
+        seen += 1;
+        if depth > 20 || seen > 5000 {
+            continue;
+        }
+        let operations = inode.operations();
+        errors.extend(operations.listxattr(&inode).err());
+        match inode.kind {
+            FileKind::Directory => match mounted.names(&inode) {
+                Ok(names) => {
+                    for (name, ino) in names {
+                        if name == b"." || name == b".." {
+                            continue;
+                        }
+                        errors.extend(operations.lookup(&inode, &name).err());
+                        match mounted.get(ino) {
+                            Ok(child) => pending.push((child, depth + 1)),
+                            Err(error) => errors.push(error),
+                        }
+                    }
+                }
+                Err(error) => errors.push(error),
+            },
+            FileKind::Regular if inode.size() < 1 << 24 => errors.extend(mounted.read(&inode).err()),
+            FileKind::Symlink => errors.extend(operations.readlink(&inode).err()),
+            _ => {}
+        }
+    }
+    errors
+}
+
+/// Changes whatever can be changed; errors are part of it.
+fn change_everything(mounted: &Mounted) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let Ok(root) = mounted.get(mounted.fs.root()) else { return errors };
+    let mut note = |result: Result<(), Error>| errors.extend(result.err());
+    for (name, ino) in mounted.names(&root).unwrap_or_default() {
+        if name == b"." || name == b".." || name == b"lost+found" {
+            continue;
+        }
+        let Ok(inode) = mounted.get(ino) else { continue };
+        match inode.kind {
+            FileKind::Regular => {
+                note(mounted.write(&inode, inode.size().min(1 << 20), b"more of it"));
+                note(mounted.truncate(&inode, 30));
+                note(inode.operations().prepare_mmap(&inode));
+                drop(inode);
+                note(mounted.rename(&root, &name, &root, b"renamed"));
+                note(mounted.unlink(&root, b"renamed"));
+            }
+            FileKind::Directory => {
+                note(mounted.create(&inode, b"a new name in an old directory").map(drop));
+                drop(inode);
+                note(mounted.rmdir(&root, &name));
+            }
+            _ => note(mounted.unlink(&root, &name)),
+        }
+    }
+    note(mounted.create(&root, b"new").and_then(|file| mounted.write(&file, 0, &pattern(1, 5000))));
+    note(mounted.mkdir(&root, b"new directory").map(drop));
+    errors
+}
+
+/// Ends a mount in which anything may have failed.
+fn end(mounted: Mounted) -> Vec<u8> {
+    let disk = mounted.disk.clone();
+    mounted.abandon();
+    disk.content()
+}
+
+/// Lines of e2fsck that report something.
+fn findings(said: &str) -> usize {
+    said.lines().filter(|line| line.contains('?') || line.contains("differ") || line.contains("wrong")).count()
+}
+
+fn try_image(name: &str, image: Vec<u8>) -> String {
+    let before = fsck(&image);
+    let mut told = String::new();
+    match Mounted::new(image.clone(), Access::ReadOnly) {
+        Ok(mounted) => {
+            let errors = read_everything(&mounted);
+            told += &format!("read: {} errors {:?}; ", errors.len(), errors.first());
+            assert!(end(mounted) == image, "{name}: a read-only mount wrote");
+        }
+        Err(error) => told += &format!("refused to read: {error}; "),
+    }
+    match Mounted::new(image, Access::ReadWrite) {
+        Ok(mounted) => {
+            let errors = change_everything(&mounted);
+            told += &format!("write: {} errors {:?}", errors.len(), errors.first());
+            let after = fsck(&end(mounted));
+            assert!(
+                after.0 & 12 <= before.0 & 12 && findings(&after.1) <= findings(&before.1),
+                "{name} got worse ({told}):\n{}\n--- before:\n{}",
+                after.1,
+                before.1
+            );
+        }
+        Err(error) => told += &format!("refused to write: {error}"),
+    }
+    told
+}
+
+#[test]
+fn the_corrupt_reference_images_are_survived() {
+    let Some(folder) = shared("corrupt") else {
+        skip("the shared corrupt images are not there");
+        return;
+    };
+    if !have_e2fsprogs() {
+        return;
+    }
+    let mut images: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    images.sort();
+    for path in images.iter().filter(|path| path.extension().is_some_and(|extension| extension == "xz")) {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        println!("{name}: {}", try_image(&name, unxz(path)));
+    }
+}
