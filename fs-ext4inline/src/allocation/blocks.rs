@@ -162,10 +162,6 @@ impl Volume {
             for (first, end) in self.system_zone.within(start, start + bits as u64) {
                 bitmap::set(&mut bytes, (first - start) as u32, (end - first) as u32);
             }
-            if geometry.has_super(number) {
-                let reserved = 1 + geometry.gdt_blocks() + geometry.reserved_gdt_blocks;
-                bitmap::set(&mut bytes, 0, reserved.min(bits));
-            }
             bitmap::set(&mut bytes, bits, geometry.block_size() as u32 * 8 - bits);
             if bitmap::count_clear(&bytes, bits) != group.free_blocks {
                 return Err(Corrupt::BlockBitmapCount.into());

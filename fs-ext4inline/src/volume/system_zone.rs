@@ -21,8 +21,10 @@ impl SystemZone {
         for (group, places) in groups.iter().enumerate() {
             if geometry.has_super(group as u32) {
                 let start = geometry.group_start(group as u32);
-                // Blocks reserved for a growing descriptor table belong to the resize inode.
-                ranges.push((start, start + 1 + geometry.gdt_blocks() as u64));
+                // Blocks reserved for a growing descriptor table belong to the resize inode, which
+                // nobody reads as a file.
+                let reserved = geometry.reserved_gdt_blocks as u64;
+                ranges.push((start, start + 1 + geometry.gdt_blocks() as u64 + reserved));
             }
             ranges.push((places.block_bitmap, places.block_bitmap + 1));
             ranges.push((places.inode_bitmap, places.inode_bitmap + 1));
