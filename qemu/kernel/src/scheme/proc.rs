@@ -1,0 +1,558 @@
+//! Contexts, vspaces and descriptor tables, as files.
+//!
+//! DUP_INTO makes one from another (the forms are Redox's; those marked + are ours):
+//!
+//! | of | how | gives |
+//! |---|---|---|
+//! | root (9) | `cur-context`, `new-context` | a context |
+//! | a context | `addrspace`, `filetable` | its vspace, its table |
+//! | | `current-addrspace` | write [vspace, stack, instruction (, first argument)], close: it starts there |
+//! | | `current-filetable` | write [table], close: it uses that |
+//! | | `regs/env`, `regs/int` | its registers |
+//! | | `start` | write anything: it runs |
+//! | | `exit-status` + | read: waits for its end, gives `pager_abi::exit::ExitStatus` |
+//! | a vspace | `empty`, `exclusive` | a new one; a copy (fork) |
+//! | | `mem` + | its memory, by offset |
+//! | | `mmap-min-addr` | write [address]: mappings begin there |
+//! | a table | `copy`, `empty` + | a new one with the same open files, or none |
+//!
+//! Writing [usize::MAX] to a context ends it; [usize::MAX, code] to one's own is its exit code.
+//! Writing [op, ..] to a vspace maps, unmaps, protects or moves memory (`ADDRSPACE_OP_*`).
+//! CALL of a table with `FileTableVerb::Close` and a number as payload closes that descriptor.
+
+use crate::arch::cpu::Cpu;
+use crate::arch::physmap;
+use crate::context::{Context, State, Wait};
+use crate::file::{Description, File, FileTable, Position};
+use crate::kernel::Kernel;
+use crate::syscall::fs::Place;
+use crate::syscall::{Outcome, Stop, memory};
+use crate::vspace::user::UserSlice;
+use crate::vspace::{MAP_END, Rights, USER_END, Vspace};
+use alloc::string::String;
+use core::fmt::Write;
+use kernel_logic::arena::Id;
+use kernel_logic::slots::Slots;
+use pager_abi::exit::ExitStatus;
+use pager_abi::fault::Access;
+use syscall::data::Map;
+use syscall::error::{EBADF, EBUSY, EFAULT, EINVAL, ENODEV, ENOENT, ENOMEM, EOPNOTSUPP, Error, Result};
+use syscall::flag::{
+    ADDRSPACE_OP_MMAP, ADDRSPACE_OP_MPROTECT, ADDRSPACE_OP_MUNMAP, ADDRSPACE_OP_TRANSFER, FileTableVerb, MapFlags,
+};
+use syscall::{EnvRegisters, IntRegisters, PAGE_SIZE};
+
+/// The most words of a command.
+const WORDS: usize = 8;
+
+/// Something of a context. Each holds what it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcFile {
+    /// A context.
+    Context(Id<Context>),
+    /// A vspace.
+    Vspace(Id<Vspace>),
+    /// The memory of a vspace.
+    Memory(Id<Vspace>),
+    /// Where a vspace's mappings begin.
+    MapMin(Id<Vspace>),
+    /// A table of descriptors.
+    Table(Id<FileTable>),
+    /// Which vspace a context starts in.
+    SelectVspace(Id<Context>, Option<Start>),
+    /// Which table it uses.
+    SelectTable(Id<Context>, Option<Id<FileTable>>),
+    /// Lets it run.
+    Start(Id<Context>),
+    /// Its thread pointer.
+    Env(Id<Context>),
+    /// Its registers.
+    Registers(Id<Context>),
+    /// How it ended.
+    ExitStatus(Id<Context>),
+}
+
+/// Where a context begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    vspace: Id<Vspace>,
+    stack: usize,
+    instruction: usize,
+    argument: usize,
+}
+
+/// DUP_INTO of the root.
+pub fn open_root(k: &mut Kernel, cpu: &Cpu, id: Id<Context>, how: &[u8], out: usize) -> Outcome {
+    let file = match how {
+        b"cur-context" => {
+            k.contexts[id].refs += 1;
+            ProcFile::Context(id)
+        }
+        b"new-context" => ProcFile::Context(k.contexts.insert(Context::new()).ok_or(Error::new(ENOMEM))?),
+        _ => return Err(Error::new(ENOENT).into()),
+    };
+    Ok(k.open_file(cpu, id, out, File::Proc(file), 0, Position::Unkept)?)
+}
+
+/// DUP_INTO of a file of this scheme.
+pub fn dup(k: &mut Kernel, cpu: &Cpu, id: Id<Context>, file: Id<Description>, how: &[u8], out: usize) -> Outcome {
+    let (file, position) = match (proc_file(k, file)?, how) {
+        (ProcFile::Context(context), how) => of_context(k, context, how)?,
+        (ProcFile::Vspace(_), b"empty") => {
+            let vspace = Vspace::new(&mut k.frames)?;
+            (ProcFile::Vspace(k.vspaces.insert(vspace).ok_or(Error::new(ENOMEM))?), Position::Unkept)
+        }
+        (ProcFile::Vspace(vspace), b"exclusive") => (ProcFile::Vspace(k.fork_vspace(cpu, vspace)?), Position::Unkept),
+        (ProcFile::Vspace(vspace), b"mem") => {
+            k.retain_vspace(vspace);
+            (ProcFile::Memory(vspace), Position::At(0))
+        }
+        (ProcFile::Vspace(vspace), b"mmap-min-addr") => {
+            k.retain_vspace(vspace);
+            (ProcFile::MapMin(vspace), Position::Unkept)
+        }
+        (ProcFile::Table(table), b"copy") => (ProcFile::Table(k.copy_table(table)?), Position::At(0)),
+        (ProcFile::Table(_), b"empty") => {
+            let table = FileTable { slots: Slots::default(), users: 0, refs: 1 };
+            (ProcFile::Table(k.files.insert(table).ok_or(Error::new(ENOMEM))?), Position::At(0))
+        }
+        _ => return Err(Error::new(EINVAL).into()),
+    };
+    Ok(k.open_file(cpu, id, out, File::Proc(file), 0, position)?)
+}
+
+fn of_context(k: &mut Kernel, context: Id<Context>, how: &[u8]) -> Result<(ProcFile, Position)> {
+    match how {
+        b"addrspace" => {
+            let vspace = k.contexts[context].vspace.ok_or(Error::new(ENOENT))?;
+            k.retain_vspace(vspace);
+            return Ok((ProcFile::Vspace(vspace), Position::Unkept));
+        }
+        b"filetable" => {
+            let table = k.contexts[context].files.ok_or(Error::new(ENOENT))?;
+            k.files[table].refs += 1;
+            return Ok((ProcFile::Table(table), Position::At(0)));
+        }
+        _ => {}
+    }
+    let file = match how {
+        b"current-addrspace" => ProcFile::SelectVspace(context, None),
+        b"current-filetable" => ProcFile::SelectTable(context, None),
+        b"start" => ProcFile::Start(context),
+        b"regs/env" => ProcFile::Env(context),
+        b"regs/int" => ProcFile::Registers(context),
+        b"exit-status" => ProcFile::ExitStatus(context),
+        _ => return Err(Error::new(EINVAL)),
+    };
+    k.contexts[context].refs += 1;
+    Ok((file, Position::Unkept))
+}
+
+fn proc_file(k: &Kernel, file: Id<Description>) -> Result<ProcFile> {
+    match k.descriptions[file].file {
+        File::Proc(file) => Ok(file),
+        _ => Err(Error::new(EBADF)),
+    }
+}
+
+/// READ.
+pub fn read(
+    k: &mut Kernel,
+    cpu: &Cpu,
+    id: Id<Context>,
+    file: Id<Description>,
+    buffer: UserSlice,
+    place: Place,
+) -> Outcome {
+    match proc_file(k, file)? {
+        ProcFile::ExitStatus(context) => {
+            let buffer = buffer.exact(ExitStatus::WORDS * 8)?;
+            k.prefault(cpu, id, buffer, Access::Write)?;
+            match k.contexts[context].state {
+                State::Dead(status) => Ok(k.write_exit_status(id, buffer.address, status)?),
+                _ if context == id => Err(Error::new(EBUSY).into()),
+                _ => {
+                    k.retain_description(file);
+                    let wait = Wait::Exit { context, buffer: buffer.address, description: file };
+                    k.contexts[id].state = State::Waiting(wait);
+                    Err(Stop::Wait)
+                }
+            }
+        }
+        ProcFile::Env(context) => {
+            let registers = EnvRegisters { fsbase: k.contexts[context].fs_base, gsbase: 0 };
+            let buffer = buffer.exact(registers.len())?;
+            k.write_user(cpu, id, buffer, &registers)?;
+            Ok(buffer.len)
+        }
+        ProcFile::Registers(context) => {
+            let registers = int_registers(k, context)?;
+            let buffer = buffer.exact(registers.len())?;
+            k.write_user(cpu, id, buffer, &registers)?;
+            Ok(buffer.len)
+        }
+        ProcFile::Table(table) => {
+            let mut text = String::new();
+            for (number, _) in k.files[table].slots.iter() {
+                // Writing to a string does not fail.
+                let _ = writeln!(text, "{number}");
+            }
+            let offset = offset_of(k, file, place);
+            let rest = text.as_bytes().get(offset..).unwrap_or(&[]);
+            let count = rest.len().min(buffer.len);
+            k.write_user(cpu, id, buffer.first(count), &rest[..count])?;
+            advance(k, file, place, offset + count);
+            Ok(count)
+        }
+        ProcFile::Memory(vspace) => {
+            let offset = offset_of(k, file, place);
+            let count = k.copy_memory(cpu, id, vspace, offset, buffer, Access::Read)?;
+            advance(k, file, place, offset + count);
+            Ok(count)
+        }
+        _ => Err(Error::new(EBADF).into()),
+    }
+}
+
+/// WRITE.
+pub fn write(
+    k: &mut Kernel,
+    cpu: &Cpu,
+    id: Id<Context>,
+    file: Id<Description>,
+    buffer: UserSlice,
+    place: Place,
+) -> Outcome {
+    let proc = proc_file(k, file)?;
+    match proc {
+        ProcFile::Memory(vspace) => {
+            let offset = offset_of(k, file, place);
+            let count = k.copy_memory(cpu, id, vspace, offset, buffer, Access::Write)?;
+            advance(k, file, place, offset + count);
+            return Ok(count);
+        }
+        ProcFile::Start(context) => return start(k, context).map(|()| buffer.len).map_err(Stop::from),
+        ProcFile::Registers(context) => {
+            let mut registers = IntRegisters::default();
+            k.read_user(cpu, id, buffer.exact(registers.len())?, &mut registers)?;
+            set_int_registers(k, context, &registers)?;
+            return Ok(buffer.len);
+        }
+        _ => {}
+    }
+    let mut words = [0; WORDS];
+    let words = read_words(k, cpu, id, buffer, &mut words)?;
+    match (proc, words) {
+        (ProcFile::Context(context), [usize::MAX, rest @ ..]) => {
+            if context == id {
+                let code = rest.first().copied().unwrap_or(0) as u64;
+                k.end(cpu, id, ExitStatus::Exited { code });
+                return Err(Stop::Wait);
+            }
+            k.end(cpu, context, ExitStatus::Killed);
+        }
+        (ProcFile::SelectVspace(context, _), &[fd, stack, instruction, ref rest @ ..]) => {
+            let ProcFile::Vspace(vspace) = proc_file(k, k.description(id, fd)?)? else {
+                return Err(Error::new(EBADF).into());
+            };
+            if instruction >= USER_END || stack > USER_END {
+                return Err(Error::new(EFAULT).into());
+            }
+            must_be_new(k, context)?;
+            k.retain_vspace(vspace);
+            let argument = rest.first().copied().unwrap_or(0);
+            let start = Start { vspace, stack, instruction, argument };
+            let before = replace(k, file, ProcFile::SelectVspace(context, Some(start)));
+            if let ProcFile::SelectVspace(_, Some(before)) = before {
+                k.release_vspace(cpu, before.vspace);
+            }
+        }
+        (ProcFile::SelectTable(context, _), &[fd]) => {
+            let ProcFile::Table(table) = proc_file(k, k.description(id, fd)?)? else {
+                return Err(Error::new(EBADF).into());
+            };
+            must_be_new(k, context)?;
+            k.files[table].refs += 1;
+            let before = replace(k, file, ProcFile::SelectTable(context, Some(table)));
+            if let ProcFile::SelectTable(_, Some(before)) = before {
+                k.release_table(cpu, before);
+            }
+        }
+        (ProcFile::Env(context), &[fs_base, 0]) if fs_base < USER_END => {
+            match k.contexts[context].state {
+                State::Running(_) if context != id => return Err(Error::new(EBUSY).into()),
+                State::Running(_) => cpu.set_fs_base(fs_base as u64),
+                _ => {}
+            }
+            k.contexts[context].fs_base = fs_base as u64;
+        }
+        (ProcFile::MapMin(vspace), &[address]) if address.is_multiple_of(PAGE_SIZE) && address <= MAP_END => {
+            k.vspaces[vspace].map_min = address.max(PAGE_SIZE);
+        }
+        (ProcFile::Vspace(vspace), words) => return operate(k, cpu, id, vspace, words),
+        _ => return Err(Error::new(EINVAL).into()),
+    }
+    Ok(buffer.len)
+}
+
+/// The `ADDRSPACE_OP_*` commands. MMAP and TRANSFER give the address, as in Redox.
+fn operate(k: &mut Kernel, cpu: &Cpu, id: Id<Context>, vspace: Id<Vspace>, words: &[usize]) -> Outcome {
+    match *words {
+        [ADDRSPACE_OP_MMAP, fd, offset, address, size, flags] => {
+            let flags = MapFlags::from_bits(flags).ok_or(Error::new(EINVAL))?;
+            memory::map_into(k, cpu, id, fd, vspace, &Map { offset, size, flags, address })
+        }
+        [ADDRSPACE_OP_TRANSFER, fd, offset, address, size, flags] => {
+            let flags = MapFlags::from_bits(flags).ok_or(Error::new(EINVAL))?;
+            let ProcFile::Vspace(source) = proc_file(k, k.description(id, fd)?)? else {
+                return Err(Error::new(EBADF).into());
+            };
+            Ok(k.transfer(cpu, source, vspace, &Map { offset, size, flags, address })?)
+        }
+        [ADDRSPACE_OP_MUNMAP, address, size] => {
+            if let Some(unmapped) = k.unmap(cpu, vspace, memory::span(address, size)?)? {
+                k.tell_unmapped(cpu, unmapped);
+            }
+            Ok(size_of_val(words))
+        }
+        [ADDRSPACE_OP_MPROTECT, address, size, flags] => {
+            let flags = MapFlags::from_bits(flags).ok_or(Error::new(EINVAL))?;
+            k.protect(vspace, memory::span(address, size)?, Rights::of(flags))?;
+            Ok(size_of_val(words))
+        }
+        _ => Err(Error::new(EINVAL).into()),
+    }
+}
+
+/// FMAP of a vspace's descriptor: borrowing another's memory is not offered.
+pub fn map(k: &Kernel, _cpu: &Cpu, file: Id<Description>, _into: Id<Vspace>, _map: &Map) -> Result<usize> {
+    match proc_file(k, file)? {
+        ProcFile::Vspace(_) => Err(Error::new(EOPNOTSUPP)),
+        _ => Err(Error::new(ENODEV)),
+    }
+}
+
+/// CALL of a table: `FileTableVerb`.
+pub fn call(
+    k: &mut Kernel,
+    cpu: &Cpu,
+    id: Id<Context>,
+    file: Id<Description>,
+    payload: UserSlice,
+    words: &[u64],
+) -> Outcome {
+    let ProcFile::Table(table) = proc_file(k, file)? else { return Err(Error::new(EBADF).into()) };
+    match FileTableVerb::try_from_raw(words[0] as u8) {
+        Some(FileTableVerb::Close) => {
+            payload.exact(8)?;
+            let [number] = k.read_words::<1>(cpu, id, payload.address)?;
+            let description = k.files[table].slots.remove(number).ok_or(Error::new(EBADF))?;
+            k.release_description(cpu, description);
+            Ok(0)
+        }
+        _ => Err(Error::new(EOPNOTSUPP).into()),
+    }
+}
+
+fn start(k: &mut Kernel, context: Id<Context>) -> Result<()> {
+    must_be_new(k, context)?;
+    if k.contexts[context].vspace.is_none() || k.contexts[context].files.is_none() {
+        return Err(Error::new(EINVAL));
+    }
+    k.contexts[context].refs += 1;
+    k.make_ready(context);
+    Ok(())
+}
+
+fn must_be_new(k: &Kernel, context: Id<Context>) -> Result<()> {
+    match k.contexts[context].state {
+        State::New => Ok(()),
+        _ => Err(Error::new(EBUSY)),
+    }
+}
+
+fn replace(k: &mut Kernel, file: Id<Description>, new: ProcFile) -> ProcFile {
+    match core::mem::replace(&mut k.descriptions[file].file, File::Proc(new)) {
+        File::Proc(old) => old,
+        _ => unreachable!("the caller saw a file of this scheme"),
+    }
+}
+
+fn read_words<'a>(
+    k: &mut Kernel,
+    cpu: &Cpu,
+    id: Id<Context>,
+    from: UserSlice,
+    words: &'a mut [usize; WORDS],
+) -> core::result::Result<&'a [usize], Stop> {
+    if !from.len.is_multiple_of(8) || from.len > WORDS * 8 {
+        return Err(Error::new(EINVAL).into());
+    }
+    let mut bytes = [[0; 8]; WORDS];
+    let count = from.len / 8;
+    k.read_user(cpu, id, from, bytes[..count].as_flattened_mut())?;
+    for (word, bytes) in words.iter_mut().zip(bytes) {
+        *word = usize::from_ne_bytes(bytes);
+    }
+    Ok(&words[..count])
+}
+
+fn offset_of(k: &Kernel, file: Id<Description>, place: Place) -> usize {
+    match (place, k.descriptions[file].position) {
+        (Place::Offset { offset, .. }, _) | (Place::Position, Position::At(offset)) => offset as usize,
+        (Place::Position, _) => 0,
+    }
+}
+
+fn advance(k: &mut Kernel, file: Id<Description>, place: Place, to: usize) {
+    if let Place::Position = place {
+        k.descriptions[file].position = Position::At(to as u64);
+    }
+}
+
+fn int_registers(k: &Kernel, context: Id<Context>) -> Result<IntRegisters> {
+    if let State::Running(_) = k.contexts[context].state {
+        return Err(Error::new(EBUSY));
+    }
+    let f = k.contexts[context].registers.get();
+    Ok(IntRegisters {
+        r15: f.r15,
+        r14: f.r14,
+        r13: f.r13,
+        r12: f.r12,
+        rbp: f.rbp,
+        rbx: f.rbx,
+        r11: f.r11,
+        r10: f.r10,
+        r9: f.r9,
+        r8: f.r8,
+        rax: f.rax,
+        rcx: f.rcx,
+        rdx: f.rdx,
+        rsi: f.rsi,
+        rdi: f.rdi,
+        rip: f.rip,
+        cs: f.cs,
+        rflags: f.rflags,
+        rsp: f.rsp,
+        ss: f.ss,
+    })
+}
+
+fn set_int_registers(k: &mut Kernel, context: Id<Context>, r: &IntRegisters) -> Result<()> {
+    must_be_new(k, context)?;
+    if r.rip >= USER_END || r.rsp > USER_END {
+        return Err(Error::new(EFAULT));
+    }
+    let f = k.contexts[context].registers.get_mut();
+    (f.r15, f.r14, f.r13, f.r12, f.rbp, f.rbx) = (r.r15, r.r14, r.r13, r.r12, r.rbp, r.rbx);
+    (f.r11, f.r10, f.r9, f.r8, f.rax, f.rcx) = (r.r11, r.r10, r.r9, r.r8, r.rax, r.rcx);
+    (f.rdx, f.rsi, f.rdi) = (r.rdx, r.rsi, r.rdi);
+    f.set_flags(r.rflags);
+    f.set_start(r.rip, r.rsp);
+    Ok(())
+}
+
+impl Kernel {
+    /// A file of this scheme is closed: a selection takes effect, and what it holds is let go.
+    pub fn close_proc(&mut self, cpu: &Cpu, file: ProcFile) {
+        match file {
+            ProcFile::Context(context)
+            | ProcFile::Start(context)
+            | ProcFile::Env(context)
+            | ProcFile::Registers(context)
+            | ProcFile::ExitStatus(context) => self.release_context(cpu, context),
+            ProcFile::Vspace(vspace) | ProcFile::Memory(vspace) | ProcFile::MapMin(vspace) => {
+                self.release_vspace(cpu, vspace)
+            }
+            ProcFile::Table(table) => self.release_table(cpu, table),
+            ProcFile::SelectVspace(context, start) => {
+                if let Some(start) = start {
+                    self.select_vspace(cpu, context, start);
+                }
+                self.release_context(cpu, context);
+            }
+            ProcFile::SelectTable(context, table) => {
+                if let Some(table) = table {
+                    self.select_table(cpu, context, table);
+                }
+                self.release_context(cpu, context);
+            }
+        }
+    }
+
+    fn select_vspace(&mut self, cpu: &Cpu, id: Id<Context>, start: Start) {
+        let context = &mut self.contexts[id];
+        let unused = match context.state {
+            State::New => {
+                let registers = context.registers.get_mut();
+                registers.set_start(start.instruction, start.stack);
+                registers.rdi = start.argument;
+                context.vspace.replace(start.vspace)
+            }
+            // It was started in between: too late.
+            _ => Some(start.vspace),
+        };
+        if let Some(unused) = unused {
+            self.release_vspace(cpu, unused);
+        }
+    }
+
+    fn select_table(&mut self, cpu: &Cpu, id: Id<Context>, table: Id<FileTable>) {
+        if let State::New = self.contexts[id].state {
+            self.use_table(table);
+            if let Some(old) = self.contexts[id].files.replace(table) {
+                self.leave_table(cpu, old);
+            }
+        }
+        self.release_table(cpu, table);
+    }
+
+    /// Gives the status to context `id`, which waited for it or asks now.
+    pub fn write_exit_status(&mut self, id: Id<Context>, buffer: usize, status: ExitStatus) -> Result<usize> {
+        let vspace = self.contexts[id].vspace.ok_or(Error::new(EFAULT))?;
+        let words = status.to_words().map(u64::to_ne_bytes);
+        let bytes = words.as_flattened();
+        if self.write_foreign(vspace, buffer, bytes) == bytes.len() { Ok(bytes.len()) } else { Err(Error::new(EFAULT)) }
+    }
+
+    /// Between the caller's buffer and anonymous memory of another vspace, page by page.
+    fn copy_memory(
+        &mut self,
+        cpu: &Cpu,
+        id: Id<Context>,
+        vspace: Id<Vspace>,
+        offset: usize,
+        buffer: UserSlice,
+        access: Access,
+    ) -> Outcome {
+        const COPY_MAX: usize = 64 * 1024;
+        let buffer = buffer.first(COPY_MAX);
+        let own = if access == Access::Read { Access::Write } else { Access::Read };
+        self.prefault(cpu, id, buffer, own)?;
+        let mut done = 0;
+        while done < buffer.len {
+            let at = offset.checked_add(done).ok_or(Error::new(EFAULT))?;
+            let len = (256 - at % 256).min(buffer.len - done);
+            let part = UserSlice { address: buffer.address + done, len };
+            let mut bytes = [0; 256];
+            let frame = match self.own_page(vspace, at & !(PAGE_SIZE - 1)) {
+                Ok(frame) => frame,
+                Err(error) if done == 0 => return Err(error.into()),
+                Err(_) => break,
+            };
+            match access {
+                Access::Write => {
+                    self.read_user(cpu, id, part, &mut bytes[..len])?;
+                    physmap::write(frame, at % PAGE_SIZE, &bytes[..len]);
+                }
+                Access::Read | Access::Execute => {
+                    physmap::read(frame, at % PAGE_SIZE, &mut bytes[..len]);
+                    self.write_user(cpu, id, part, &bytes[..len])?;
+                }
+            }
+            done += len;
+        }
+        Ok(done)
+    }
+}

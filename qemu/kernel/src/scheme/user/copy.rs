@@ -1,0 +1,163 @@
+//! The verbs of a paging server on its socket (`pager_abi::socket`).
+
+use super::receive::CQE_BYTES;
+use super::retry::copy_unit;
+use super::{Serving, Socket};
+use crate::arch::clock;
+use crate::arch::cpu::Cpu;
+use crate::context::Context;
+use crate::kernel::Kernel;
+use crate::syscall::Outcome;
+use crate::vspace::user::UserSlice;
+use alloc::string::String;
+use kernel_logic::arena::Id;
+use pager_abi::fault::Access;
+use pager_abi::socket::{ACCESSED, NO_WAIT, QUEUE_FAULT, QUEUE_ORDINARY, REPLIES_MAX, Verb, ZapWhat};
+use pager_abi::{Cookie, Tag};
+use pager_core::{CopyDirection, PagerError, Progress, Revocation, Revoked, VspaceId};
+use syscall::error::{EBADF, EFAULT, EINVAL, Error, Result};
+
+/// CALL of a socket.
+pub fn socket_call(
+    k: &mut Kernel,
+    cpu: &Cpu,
+    id: Id<Context>,
+    socket: Id<Socket>,
+    payload: UserSlice,
+    words: &[u64; 8],
+) -> Outcome {
+    let [verb, a, b, c, d, ..] = *words;
+    if k.sockets[socket].state == Serving::Dead {
+        return Err(Error::new(EBADF).into());
+    }
+    match Verb::from_raw(verb).ok_or(Error::new(EINVAL))? {
+        Verb::ReplyReceive => reply_receive(k, cpu, id, socket, payload, a, UserSlice::new(b as usize, 0)?, c as usize),
+        Verb::CopyIn => k.copy_by_tag(cpu, id, socket, Tag(a as u32), b, payload, CopyDirection::In),
+        Verb::CopyOut => k.copy_by_tag(cpu, id, socket, Tag(a as u32), b, payload, CopyDirection::Out),
+        Verb::WrProtect => {
+            let revocation = Revocation::write_protect(k.sockets[socket].pager, Cookie(a), b, c);
+            Ok(k.revoke(socket, revocation)?.writable as usize)
+        }
+        Verb::Zap => {
+            let what = ZapWhat::from_raw(d).ok_or(Error::new(EINVAL))?;
+            let revocation = Revocation::zap(k.sockets[socket].pager, Cookie(a), b, c, what);
+            Ok(if k.revoke(socket, revocation)?.accessed { ACCESSED as usize } else { 0 })
+        }
+        Verb::Version => {
+            k.sockets[socket].state = Serving::Paging;
+            Ok(pager_abi::VERSION as usize)
+        }
+        Verb::Waits => {
+            let mut text = String::new();
+            let written = k.pager.write_waits(k.sockets[socket].pager, clock::now_ns(), &mut text);
+            // Writing to a string does not fail.
+            let _ = written.map_err(errno)?;
+            let count = text.len().min(payload.len);
+            k.write_user(cpu, id, payload.first(count), &text.as_bytes()[..count])?;
+            Ok(count)
+        }
+        Verb::Counters => {
+            let words = k.pager.counters(k.sockets[socket].pager).map_err(errno)?.to_words().map(u64::to_ne_bytes);
+            let bytes = words.as_flattened();
+            let count = bytes.len().min(payload.len);
+            k.write_user(cpu, id, payload.first(count), &bytes[..count])?;
+            Ok(count)
+        }
+    }
+}
+
+/// Takes answers, then gives a message.
+#[expect(clippy::too_many_arguments, reason = "they are the arguments of the verb")]
+#[inline]
+fn reply_receive(
+    k: &mut Kernel,
+    cpu: &Cpu,
+    id: Id<Context>,
+    socket: Id<Socket>,
+    payload: UserSlice,
+    mask: u64,
+    answers: UserSlice,
+    count: usize,
+) -> Outcome {
+    let known = QUEUE_FAULT | QUEUE_ORDINARY | NO_WAIT;
+    if count > REPLIES_MAX || mask & !known != 0 || mask & (QUEUE_FAULT | QUEUE_ORDINARY) == 0 {
+        return Err(Error::new(EINVAL).into());
+    }
+    // Whatever can fail or wait comes before the first answer is taken.
+    if count > 0 {
+        let all = UserSlice::new(answers.address, count * CQE_BYTES)?;
+        k.prefault(cpu, id, all, Access::Read)?;
+        for n in 0..count {
+            let cqe = k.read_cqe(cpu, id, answers.address + n * CQE_BYTES)?;
+            // A wrong answer is counted by the pager and never keeps the others from being delivered.
+            let _ = k.answer(cpu, id, socket, &cqe);
+        }
+    }
+    k.receive(cpu, id, socket, mask, payload)
+}
+
+impl Kernel {
+    /// Between the server's memory and the buffer of the request with this tag.
+    #[expect(clippy::too_many_arguments, reason = "they are the arguments of the verb")]
+    fn copy_by_tag(
+        &mut self,
+        cpu: &Cpu,
+        id: Id<Context>,
+        socket: Id<Socket>,
+        tag: Tag,
+        offset: u64,
+        memory: UserSlice,
+        direction: CopyDirection,
+    ) -> Outcome {
+        let vspace = self.contexts[id].vspace.ok_or(Error::new(EFAULT))?;
+        let access = if direction == CopyDirection::In { Access::Write } else { Access::Read };
+        self.prefault(cpu, id, memory, access)?;
+        let pager = self.sockets[socket].pager;
+        let (core, machine) = self.pager_and_machine();
+        let mut done = 0;
+        while done < memory.len as u64 {
+            let unit = core.copy_unit(
+                &machine,
+                pager,
+                VspaceId(vspace.raw()),
+                tag,
+                offset + done,
+                memory.address as u64 + done,
+                memory.len as u64 - done,
+                direction,
+            );
+            let unit = match unit {
+                Ok(unit) => unit,
+                Err(error) if done == 0 => return Err(errno(error).into()),
+                Err(_) => break,
+            };
+            if unit.length == 0 {
+                break;
+            }
+            copy_unit(&unit);
+            done += unit.length;
+        }
+        Ok(done as usize)
+    }
+
+    /// ZAP and WRPROTECT: on return no CPU has an old translation.
+    fn revoke(&mut self, socket: Id<Socket>, mut revocation: Revocation) -> Result<Revocation> {
+        let pager = self.sockets[socket].pager;
+        let mut revoked = Revoked::new();
+        loop {
+            let (core, mut machine) = self.pager_and_machine();
+            let progress = core.revoke(&mut machine, &mut revocation, &mut revoked);
+            if self.flush_revoked(&mut revoked) {
+                self.pager.count_shootdown(pager);
+            }
+            match progress.map_err(errno)? {
+                Progress::Done => return Ok(revocation),
+                Progress::More => {}
+            }
+        }
+    }
+}
+
+fn errno(error: PagerError) -> Error {
+    Error::new(error.errno())
+}
