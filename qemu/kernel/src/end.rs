@@ -88,7 +88,7 @@ impl Kernel {
             }
             Wait::Answer(request) => self.cancel_request(cpu, id, request),
             Wait::Page { tag, .. } => {
-                self.detach(id, tag);
+                self.detach(cpu, id, tag);
                 if let Some(retry) = self.contexts[id].retry.take() {
                     self.cancel_request(cpu, id, retry.request);
                 }

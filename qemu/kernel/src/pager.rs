@@ -141,7 +141,7 @@ impl Kernel {
             Err(error) => {
                 // The grant was given for nothing. Without memory for its record it stays with the server.
                 let _ = self.pager.return_grant(pager, cookie);
-                self.kick(cpu, socket);
+                self.deliver_notices(cpu);
                 return Err(error);
             }
         };
@@ -156,7 +156,7 @@ impl Kernel {
             sharing: if private { Sharing::Private } else { Sharing::Shared },
         };
         if let Err(error) = self.pager.map(pager, cookie, &mapping) {
-            self.kick(cpu, socket);
+            self.deliver_notices(cpu);
             return Err(errno(error));
         }
         self.vspaces[id].regions.insert(span, Region { rights, maximum: most, backing: Backing::Pager });
@@ -179,7 +179,7 @@ impl Kernel {
                 Err(error) => panic!("a file mapping cannot be split: {error:?}"),
             }
         }
-        self.kick_all(cpu);
+        self.deliver_notices(cpu);
     }
 
     /// MPROTECT of a part of a file mapping.
@@ -242,15 +242,16 @@ impl Kernel {
                 break;
             }
         }
-        self.drain_events(cpu, None);
-        self.kick_all(cpu);
+        self.drain_events(cpu);
+        self.deliver_notices(cpu);
     }
 
     /// Context `id` will not wait for `tag` any longer.
-    pub fn detach(&mut self, id: Id<Context>, tag: Tag) {
+    pub fn detach(&mut self, cpu: &Cpu, id: Id<Context>, tag: Tag) {
         let mut revoked = Revoked::new();
         self.pager.detach(tag, WaiterId(u64::from(id.raw())), &mut revoked);
         self.flush_revoked(&mut revoked);
+        self.deliver_notices(cpu);
     }
 
     /// The mapping object and byte offset that `address` shows, if stores to it are shared.
@@ -259,13 +260,11 @@ impl Kernel {
         Some((u64::from(object), page.offset() + (address % PAGE_SIZE) as u64))
     }
 
-    /// Messages without a sender (grants given back, cancellations) may be waiting anywhere.
-    fn kick_all(&mut self, cpu: &Cpu) {
-        let mut from = 0;
-        while let Some(id) = self.sockets.next_from(from) {
-            from = id.raw() + 1;
-            if !self.sockets[id].receivers.is_empty() {
-                self.kick(cpu, id);
+    /// Messages that nobody sent on purpose (grants given back, cancellations) go to receivers that wait.
+    pub fn deliver_notices(&mut self, cpu: &Cpu) {
+        while let Some(socket) = self.pager.next_noticed() {
+            if let Some(&socket) = self.socket_of.get(&socket.0) {
+                self.kick(cpu, socket);
             }
         }
     }

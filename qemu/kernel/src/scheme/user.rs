@@ -129,7 +129,7 @@ impl Kernel {
                 break;
             }
         }
-        self.drain_events(cpu, None);
+        self.drain_events(cpu);
     }
 
     /// One holder less.
@@ -146,7 +146,7 @@ impl Kernel {
         if self.sockets[id].state != Serving::Dead {
             // Without memory for it the server keeps a file open too long; nothing waits for it.
             let _ = self.pager.notify(self.sockets[id].pager, sqe, clock::now_ns());
-            self.kick(cpu, id);
+            self.deliver_notices(cpu);
         }
     }
 

@@ -272,8 +272,7 @@ impl Kernel {
 
     /// The context of `request` ends: the server goes on with it and is told.
     pub fn cancel_request(&mut self, cpu: &Cpu, id: Id<Context>, request: Request) {
-        self.detach(id, request.tag);
-        self.kick(cpu, request.socket);
+        self.detach(cpu, id, request.tag);
         self.end_request(cpu, request);
     }
 

@@ -131,7 +131,7 @@ impl Kernel {
         if !revoked.is_empty() {
             self.flush_revoked(&mut revoked);
         }
-        self.drain_events(cpu, Some(socket));
+        self.drain_events(cpu);
         // A place under a client's cap may be free now.
         if !self.sockets[socket].receivers.is_empty() {
             self.kick(cpu, socket);
@@ -139,14 +139,15 @@ impl Kernel {
         answered.map_err(|error: PagerError| Error::new(error.errno()))
     }
 
-    /// Lets contexts go on as the pager says, after something that `socket` did or that happened to it.
+    /// Lets contexts go on as the pager says.
     #[inline]
-    pub fn drain_events(&mut self, cpu: &Cpu, socket: Option<Id<Socket>>) {
+    pub fn drain_events(&mut self, cpu: &Cpu) {
         while let Some(event) = self.pager.next_event() {
             match event {
                 Event::Wake { waiter, why } => self.wake(cpu, Id::from_raw(waiter.0 as u32), why),
-                Event::Orphan { sqe, cqe } => {
-                    if let Some(socket) = socket {
+                Event::Orphan { socket, sqe, cqe } => {
+                    // A server that is gone has nothing to close.
+                    if let Some(&socket) = self.socket_of.get(&socket.0) {
                         self.orphan(cpu, socket, &sqe, &cqe);
                     }
                 }
