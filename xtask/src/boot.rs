@@ -189,7 +189,7 @@ fn shell(mut session: Session, guest: &Guest, disk: &BootDisk) -> Result<Verdict
     session.access = Access::ReadWrite;
     session.programs.clear();
     let mut command = session.command(guest, Some(disk), Terminal::Interactive)?;
-    println!("`exit` shuts the machine down; Ctrl-T prints who waits for whom; Ctrl-A X kills the machine.");
+    println!("`exit` or Ctrl-D shuts the machine down; Ctrl-T prints who waits for whom; Ctrl-A X kills the machine.");
     let status = command.status().context("cannot start QEMU")?;
     if disk.writes == Writes::Kept && session.machine.virtio().is_some() {
         let health = disk.image.check()?;

@@ -32,9 +32,9 @@ for n in 0 1 59 60 61 100 127 128 129 160 161 1000 4095 4096 4097 65537 3000000;
 i=0; while [ $i -lt 60 ]; do echo "line $i" >>grown; i=$((i + 1)); done
 mkdir many inline-dir
 i=0; while [ $i -lt 2500 ]; do : >many/a-longer-name-$i; i=$((i + 1)); done
-i=0; while [ $i -lt 2500 ]; do rm many/a-longer-name-$i; i=$((i + 3)); done
+i=0; gone=; while [ $i -lt 2500 ]; do gone="$gone many/a-longer-name-$i"; i=$((i + 3)); done; rm $gone
 for n in 1 2 3; do echo $n >inline-dir/$n; done; rm inline-dir/2
-i=0; while [ $i -lt 700 ]; do dd if=/dev/urandom of=fragments bs=4096 count=1 seek=$((i * 2)) conv=notrunc 2>/dev/null; i=$((i + 1)); done
+i=0; while [ $i -lt 400 ]; do dd if=/dev/urandom of=fragments bs=4096 count=1 seek=$((i * 2)) conv=notrunc 2>/dev/null; i=$((i + 1)); done
 dd if=/dev/urandom of=sparse bs=1000 count=3 seek=2000 2>/dev/null; truncate -s 5000000 sparse
 fallocate -l 200000 unwritten; dd if=/dev/urandom of=unwritten bs=1000 count=5 seek=50 conv=notrunc 2>/dev/null
 head -c 3000 /dev/urandom >shrunk; truncate -s 30 shrunk

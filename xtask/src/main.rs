@@ -8,6 +8,7 @@
 //! | [`boot`] | our kernel, a disk, the test programs: one boot with all its checks |
 //! | [`test`] | all of it, with one total |
 //! | [`host_tests`] | its part on this machine |
+//! | [`fixtures`] | test disks that Linux fills |
 //! | [`corruption`] | its corrupted disks |
 //! | [`bench`], [`budget`] | instructions per operation, beside Linux's and the design's budget |
 //! | [`soak`] | until it fails |
@@ -27,6 +28,7 @@ mod budget;
 mod compile;
 mod corruption;
 mod doctor;
+mod fixtures;
 mod host_tests;
 mod interchange;
 mod linux_tests;
@@ -61,6 +63,8 @@ enum Command {
     Test(test::Options),
     /// Measure instructions per operation, beside Linux in the same QEMU and the design's budget.
     Bench(bench::Options),
+    /// Make test disks: of every shape, unclean, corrupted.
+    Fixtures(fixtures::Options),
     /// Boot the tests again and again until one fails.
     Soak(soak::Options),
     /// Say what is installed, what is missing, and what that disables.
@@ -93,6 +97,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Soak(options) => soak::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Fixtures(options) => fixtures::run(&options),
         Command::Doctor => doctor::run(),
     };
     match verdict {

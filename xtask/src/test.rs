@@ -7,6 +7,7 @@ use crate::Verdict;
 use crate::boot;
 use crate::compile::{self, Clients, Guest, Profile, Role};
 use crate::corruption;
+use crate::fixtures;
 use crate::host_tests;
 use crate::interchange;
 use crate::linux_tests;
@@ -91,6 +92,9 @@ pub fn run(options: &Options) -> Result<Verdict> {
             Ok(kernel) => {
                 if let Some(written) = written.filter(|_| wanted(Part::Interchange)) {
                     interchange::exchange(&workspace, &guest, &kernel, &written.image, &mut tally)?;
+                }
+                if wanted(Part::Interchange) {
+                    fixtures::check(&workspace, &guest, &kernel, &mut tally)?;
                 }
                 if wanted(Part::Linux) {
                     tally.report("linux", &linux_tests::tests(&workspace, &kernel, &[], Chatter::OfFailures)?);

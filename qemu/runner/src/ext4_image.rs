@@ -4,6 +4,7 @@
 
 use crate::tool::{self, DEBUGFS, E2FSCK, MKE2FS, Tool};
 use anyhow::{Context, Result, bail};
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -64,15 +65,24 @@ impl Image {
     /// # Errors
     /// mke2fs is missing or failed.
     pub fn make(path: &Path, geometry: Geometry, root: Option<&Path>) -> Result<Self> {
-        let file = fs::File::create(path).with_context(|| format!("creating {}", path.display()))?;
-        file.set_len(u64::from(geometry.mebibytes) << 20)?;
-        let mut command = MKE2FS.command()?;
-        command.args(["-q", "-F", "-t", "ext4", "-O", "inline_data", "-U", UUID]);
-        command.args(["-E", &format!("root_owner=0:0,hash_seed={UUID}")]);
-        command.args(["-b", &geometry.block_size.to_string(), "-I", &geometry.inode_size.to_string()]);
+        let (block, inode) = (geometry.block_size.to_string(), geometry.inode_size.to_string());
+        let mut arguments: Vec<&OsStr> = ["-O", "inline_data", "-b", &block, "-I", &inode].map(OsStr::new).to_vec();
         if let Some(root) = root {
-            command.arg("-d").arg(root);
+            arguments.extend([OsStr::new("-d"), root.as_os_str()]);
         }
+        Self::make_shaped(path, geometry.mebibytes, &arguments)
+    }
+
+    /// Makes a new image at `path` with mke2fs's ext4 and these arguments besides.
+    ///
+    /// # Errors
+    /// mke2fs is missing or failed.
+    pub fn make_shaped(path: &Path, mebibytes: u32, arguments: &[impl AsRef<OsStr>]) -> Result<Self> {
+        let file = fs::File::create(path).with_context(|| format!("creating {}", path.display()))?;
+        file.set_len(u64::from(mebibytes) << 20)?;
+        let mut command = MKE2FS.command()?;
+        command.args(["-q", "-F", "-t", "ext4", "-U", UUID]);
+        command.args(["-E", &format!("root_owner=0:0,hash_seed={UUID}")]).args(arguments);
         tool::run_ok(command.arg(path), LIMIT).context("making the disk")?;
         Ok(Self::open(path))
     }

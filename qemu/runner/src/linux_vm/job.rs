@@ -95,26 +95,47 @@ impl Job {
     /// The machine could not be started, hung, or ended without the script's status; the error has
     /// the end of its output.
     pub fn run(&self, kernel: &LinuxKernel) -> Result<Done> {
+        match self.follow(kernel)? {
+            (lines, Some(status)) => Ok(Done { status, lines }),
+            (lines, None) => bail!("the Linux VM ended before its script did\n{}", self.end(&lines)),
+        }
+    }
+
+    /// Runs a script that ends in a reset of the machine.
+    ///
+    /// # Errors
+    /// As [`Job::run`], and if the script came to its end.
+    pub fn run_to_reset(&self, kernel: &LinuxKernel) -> Result<()> {
+        match self.follow(kernel)? {
+            (_, None) => Ok(()),
+            (lines, Some(status)) => {
+                bail!("the script ended with status {status}, not in a reset\n{}", self.end(&lines))
+            }
+        }
+    }
+
+    /// The script's lines, and its status if it came to its end.
+    fn follow(&self, kernel: &LinuxKernel) -> Result<(Vec<String>, Option<i32>)> {
         let mut guest = self.start(kernel)?;
         let deadline = Instant::now() + self.limit;
         let mut lines = Vec::new();
+        let mut status = None;
         loop {
             match guest.hear(deadline.saturating_duration_since(Instant::now())) {
                 Heard::Line(line) => match line.strip_prefix(EXIT) {
-                    Some(status) => {
-                        let status = status.trim().parse().with_context(|| format!("bad status {status:?}"))?;
-                        // The disks are whole only once QEMU has ended.
-                        if guest.wait(self.limit)?.is_none() {
-                            bail!("the Linux VM finished its script but did not power off");
-                        }
-                        return Ok(Done { status, lines });
+                    Some(text) => {
+                        status = Some(text.trim().parse().with_context(|| format!("bad status {text:?}"))?);
                     }
                     None => lines.push(line),
                 },
                 Heard::Silence => {
                     bail!("the Linux VM did not finish in {} s\n{}", self.limit.as_secs(), self.end(&lines))
                 }
-                Heard::Closed => bail!("the Linux VM ended before its script did\n{}", self.end(&lines)),
+                // The disks are whole only once QEMU has ended.
+                Heard::Closed => match guest.wait(self.limit)? {
+                    Some(_) => return Ok((lines, status)),
+                    None => bail!("QEMU closed the console but did not end"),
+                },
             }
         }
     }
