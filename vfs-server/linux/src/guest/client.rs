@@ -260,30 +260,49 @@ impl Client {
         });
     }
 
-    /// Loads bytes, faulting as an instruction would; the error is the errno of the failed access.
+    /// Loads bytes, faulting as instructions would; the error is the errno of the failed access.
+    /// A page's part is loaded in one step.
     pub fn load(&self, address: u64, len: usize) -> CallResult<Vec<u8>> {
         let mut bytes = vec![0; len];
-        self.access(address, len, Access::Read, |at, memory| bytes[at] = read_byte(memory))?;
+        self.access(address, len, Access::Read, |at, memory, count| {
+            let piece = &mut bytes[at..at + count];
+            // SAFETY: `access` gives memory of that length that stays while it calls us.
+            unsafe { memory.copy_to(piece.as_mut_ptr(), count) }
+        })?;
         Ok(bytes)
     }
 
-    /// Stores bytes.
+    /// Stores bytes, likewise.
     pub fn store(&self, address: u64, bytes: &[u8]) -> CallResult<()> {
-        self.access(address, bytes.len(), Access::Write, |at, memory| write_byte(memory, bytes[at]))
+        self.access(address, bytes.len(), Access::Write, |at, memory, count| {
+            let piece = &bytes[at..at + count];
+            // SAFETY: as in `load`.
+            unsafe { memory.copy_from(piece.as_ptr(), count) }
+        })
     }
 
-    fn access(&self, address: u64, len: usize, access: Access, mut step: impl FnMut(usize, *mut u8)) -> CallResult<()> {
+    /// Calls `step` with (offset in the range, memory, bytes) for the part in each page. A page has
+    /// a reference while its translation stands, and the machine's lock keeps it standing.
+    fn access(
+        &self,
+        address: u64,
+        len: usize,
+        access: Access,
+        mut step: impl FnMut(usize, *mut u8, usize),
+    ) -> CallResult<()> {
         let needed = if access == Access::Write { Rights::READ_WRITE } else { Rights::READ };
-        for at in 0..len {
-            loop {
-                let mut state = self.machine.lock();
-                if let Some(memory) = state.memory.reach(self.process.vspace, address + at as u64, needed) {
-                    step(at, memory);
-                    break;
-                }
-                drop(state);
-                self.fault(address + at as u64, access, Origin::Instruction)?;
+        let mut at = 0;
+        while at < len {
+            let here = address + at as u64;
+            let mut state = self.machine.lock();
+            if let Some(memory) = state.memory.reach(self.process.vspace, here, needed) {
+                let count = (len - at).min(PAGE - here as usize % PAGE);
+                step(at, memory, count);
+                at += count;
+                continue;
             }
+            drop(state);
+            self.fault(here, access, Origin::Instruction)?;
         }
         Ok(())
     }
@@ -437,16 +456,4 @@ impl Client {
 
 fn demux(cqe: Cqe) -> CallResult<usize> {
     Error::demux(cqe.result as usize).map_err(|error| error.errno)
-}
-
-/// One byte of a page that `Memory::reach` gave under the lock that is still held.
-fn read_byte(memory: *mut u8) -> u8 {
-    // SAFETY: the page has a reference while its translation stands, and the lock keeps it standing.
-    unsafe { memory.read_volatile() }
-}
-
-/// As [`read_byte`].
-fn write_byte(memory: *mut u8, byte: u8) {
-    // SAFETY: as above.
-    unsafe { memory.write_volatile(byte) }
 }
