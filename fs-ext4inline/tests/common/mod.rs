@@ -33,6 +33,47 @@ impl Mounted {
         Ok(Self { disk, fs, table: Mutex::default() })
     }
 
+    /// A stand-in while the real one is being mounted anew.
+    pub fn nothing() -> Self {
+        struct Nothing;
+        impl FileSystem for Nothing {
+            fn name(&self) -> &'static str {
+                "nothing"
+            }
+            fn block_size(&self) -> u32 {
+                1024
+            }
+            fn root(&self) -> Ino {
+                0
+            }
+            fn read_only(&self) -> bool {
+                true
+            }
+            fn max_file_size(&self) -> u64 {
+                0
+            }
+            fn transaction_order(&self) -> TransactionOrder {
+                TransactionOrder::BeforeFolio
+            }
+            fn read_inode(&self, _: Ino) -> Result<NewInode> {
+                Err(vfs_server::error::Error::Stale)
+            }
+            fn statfs(&self) -> Result<StatFs> {
+                Ok(StatFs::default())
+            }
+            fn sync(&self, _: SyncMode) -> Result<()> {
+                Ok(())
+            }
+            fn unmount(&self) -> Result<()> {
+                Ok(())
+            }
+            fn options(&self) -> String {
+                String::new()
+            }
+        }
+        Self { disk: Arc::new(MemoryDisk::new(Vec::new())), fs: Arc::new(Nothing), table: Mutex::default() }
+    }
+
     pub fn root(&self) -> Arc<Inode> {
         self.get(self.fs.root()).expect("root")
     }
