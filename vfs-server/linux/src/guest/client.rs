@@ -110,6 +110,14 @@ impl Client {
         self.write_from(file, offset, Buffer { address, length: len, rights: Rights::READ })
     }
 
+    /// Writes at the end, wherever that is by then.
+    pub fn append(&self, file: u64, bytes: &[u8]) -> CallResult<usize> {
+        let buffer = self.fill_buffer(bytes);
+        let flags = syscall::flag::O_APPEND as u64;
+        let args = [file, buffer.address, buffer.length, 0, flags, 0];
+        demux(self.request(Opcode::Write, args, Some(buffer))?)
+    }
+
     fn write_from(&self, file: u64, offset: u64, buffer: Buffer) -> CallResult<usize> {
         let args = [file, buffer.address, buffer.length, offset, 0, 0];
         demux(self.request(Opcode::Write, args, Some(buffer))?)
