@@ -88,7 +88,10 @@ unsafe extern "C" fn fork_registers(fork: *mut Fork) -> usize {
 extern "C" fn make_child(fork: &mut Fork, stack: usize, instruction: usize) {
     fork.outcome = Some((|| {
         let own = thread::own_context()?;
-        let table = FileTable::of(own)?.copy()?;
+        // It stays open until the child's memory is copied: there it must count as in use, since
+        // the copy of the table has it.
+        let own_table = FileTable::of(own)?;
+        let table = own_table.copy()?;
         let context = Context::new()?;
         context.set_file_table(&table)?;
         // The thread block lies at the same address in the copy.

@@ -65,7 +65,9 @@ pub fn spawn_with(image: &[u8], args: &[&str], regions: &[Region]) -> Result<Chi
     let stack = Pages { start: STACK_TOP - STACK_SIZE, size: STACK_SIZE };
     stack.place(&own_space, &space, start.stack_pointer, &start.bytes, MapFlags::PROT_READ | MapFlags::PROT_WRITE)?;
 
-    let table = FileTable::of(own)?.copy()?;
+    let own_table = FileTable::of(own)?;
+    // The copy has our descriptors of this moment: those that are managed, this table's among them.
+    let table = own_table.copy()?;
     for fd in descriptor::managed() {
         // What is open only since the copy is not in it.
         let _ = table.close(fd);
