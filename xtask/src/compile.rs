@@ -61,7 +61,7 @@ pub enum Role {
 pub fn role(name: &str) -> Role {
     match name {
         "shell" | "list_files" | "probe_corruption" | "power_cut" => Role::Tool,
-        "contract" => Role::Kernel,
+        crate::contract::PROGRAM => Role::Tool,
         _ if name.starts_with("pager_") => Role::Kernel,
         _ if name == "bench" || name.starts_with("bench_") => Role::Bench,
         _ => Role::Test,

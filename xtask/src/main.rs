@@ -9,6 +9,7 @@
 //! | [`test`] | all of it, with one total |
 //! | [`host_tests`] | its part on this machine |
 //! | [`fixtures`] | test disks that Linux fills |
+//! | [`contract`] | its comparison with the Redox kernel |
 //! | [`corruption`] | its corrupted disks |
 //! | [`bench`], [`budget`] | instructions per operation, beside Linux's and the design's budget |
 //! | [`soak`] | until it fails |
@@ -26,6 +27,7 @@ mod bench;
 mod boot;
 mod budget;
 mod compile;
+mod contract;
 mod corruption;
 mod doctor;
 mod fixtures;

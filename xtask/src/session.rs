@@ -170,18 +170,22 @@ impl Session {
         }
         let initrd = self.folder.join("boot.img");
         fs::write(&initrd, boot_image(&compile::read(&guest.root_task)?, &archive.finish())?)?;
-        let vm = Vm {
+        Vm { drives, ..self.machine_with(guest, initrd, terminal) }.command()
+    }
+
+    /// The machine that boots `initrd`, without disks.
+    pub fn machine_with(&self, guest: &Guest, initrd: PathBuf, terminal: Terminal) -> Vm {
+        Vm {
             machine: self.machine,
             cpus: self.cpus,
             mebibytes: self.mebibytes,
             kernel: guest.kernel.clone(),
             initrd,
-            drives,
+            drives: Vec::new(),
             clock: self.clock,
             debugger: self.debugger,
             terminal,
-        };
-        vm.command()
+        }
     }
 
     /// Boots, follows the programs to their verdicts, and checks the disk.

@@ -6,6 +6,7 @@
 use crate::Verdict;
 use crate::boot;
 use crate::compile::{self, Clients, Guest, Profile, Role};
+use crate::contract;
 use crate::corruption;
 use crate::fixtures;
 use crate::host_tests;
@@ -73,6 +74,7 @@ pub fn run(options: &Options) -> Result<Verdict> {
     let guest = compile::guest(&workspace, Profile::Checked, Clients::All)?;
     if wanted(Part::Boot) {
         kernel_tests(&workspace, &guest, &mut tally)?;
+        contract::check(&workspace, &guest, &mut tally)?;
     }
     let mut written = None;
     if wanted(Part::Boot) || wanted(Part::Interchange) {
