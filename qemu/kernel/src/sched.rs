@@ -18,7 +18,7 @@ use kernel_logic::arena::Id;
 use syscall::error::{EFAULT, Error};
 
 /// Timer ticks that a context may run while others are ready.
-const QUANTUM: u32 = 5;
+const QUANTUM: u32 = 1;
 
 /// The ready contexts, and what each CPU does.
 pub struct Scheduler {
