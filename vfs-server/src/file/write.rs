@@ -267,7 +267,7 @@ impl Server {
         let size = inode.size();
         let tail_page = size >> PAGE_SHIFT;
         let extends = round.position + round.len as u64 > size;
-        if !extends || size % PAGE_SIZE == 0 || round.position >> PAGE_SHIFT == tail_page {
+        if !extends || size % PAGE_SIZE == 0 || round.position >> PAGE_SHIFT <= tail_page {
             return Ok(None);
         }
         let Some(folio) = self.tail_folio(inode, tail_page)? else { return Ok(None) };

@@ -17,6 +17,19 @@ use vfs_server::{Config, Server};
 /// One machine a process at a time.
 static MACHINES: Mutex<()> = Mutex::new(());
 
+/// Shows what the server logs beside a failing test.
+struct Stderr;
+
+impl log::Log for Stderr {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+    fn log(&self, record: &log::Record<'_>) {
+        eprintln!("{}: {}", record.level(), record.args());
+    }
+    fn flush(&self) {}
+}
+
 /// A server with a fake file system on a machine in software.
 pub struct Rig {
     pub machine: Arc<Machine>,
@@ -39,6 +52,9 @@ impl Rig {
     }
 
     fn on(disk: Arc<FakeDisk>, block_size: u32, config: Config, only: MutexGuard<'static, ()>) -> Self {
+        if log::set_logger(&Stderr).is_ok() {
+            log::set_max_level(log::LevelFilter::Info);
+        }
         let machine = Machine::start();
         let fs = FakeFs::new(block_size, disk.clone());
         let server = Server::start(fs.clone(), disk.clone(), config).unwrap();
@@ -83,6 +99,10 @@ impl Drop for Rig {
             let _ = self.server.unmount();
         }
         self.machine.close();
+        if !std::thread::panicking() {
+            // A worker of this server must not ask the next machine for work.
+            eventually("the end of the workers", || Arc::strong_count(&self.server) == 1);
+        }
     }
 }
 
