@@ -60,8 +60,8 @@ pub enum Role {
 /// What the client program of this name is for.
 pub fn role(name: &str) -> Role {
     match name {
-        "shell" | "list_files" | "probe_corruption" | "power_cut" => Role::Tool,
-        crate::contract::PROGRAM => Role::Tool,
+        "shell" | "list_files" => Role::Tool,
+        crate::contract::PROGRAM | crate::power_cut::PROGRAM | crate::corruption::PROBE => Role::Tool,
         _ if name.starts_with("pager_") => Role::Kernel,
         _ if name == "bench" || name.starts_with("bench_") => Role::Bench,
         _ => Role::Test,

@@ -10,6 +10,7 @@
 //! | [`host_tests`] | its part on this machine |
 //! | [`fixtures`] | test disks that Linux fills |
 //! | [`contract`] | its comparison with the Redox kernel |
+//! | [`power_cut`] | its check of what fsync promised |
 //! | [`corruption`] | its corrupted disks |
 //! | [`bench`], [`budget`] | instructions per operation, beside Linux's and the design's budget |
 //! | [`soak`] | until it fails |
@@ -34,6 +35,7 @@ mod fixtures;
 mod host_tests;
 mod interchange;
 mod linux_tests;
+mod power_cut;
 mod prerequisites;
 mod progress;
 mod session;

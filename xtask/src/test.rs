@@ -12,6 +12,7 @@ use crate::fixtures;
 use crate::host_tests;
 use crate::interchange;
 use crate::linux_tests;
+use crate::power_cut;
 use crate::prerequisites::{self, LINUX, Need, Readiness};
 use crate::progress::Chatter;
 use crate::session::{self, BootDisk, Session};
@@ -85,6 +86,9 @@ pub fn run(options: &Options) -> Result<Verdict> {
             let title = format!("boot-{}-{}", geometry.block_size, geometry.inode_size);
             boot_tests(&workspace, &guest, &title, geometry, &mut tally)?;
         }
+    }
+    if wanted(Part::Boot) {
+        power_cut::check(&workspace, &guest, &mut tally)?;
     }
     if wanted(Part::Corruption) {
         corruption::check(&workspace, &guest, &mut tally)?;
