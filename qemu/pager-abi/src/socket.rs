@@ -22,7 +22,7 @@
 //! the client is gone; `EBADF`: no such tag; `EINVAL`: beyond the buffer.
 //!
 //! `ReplyReceive` writes the answers, then waits for one `Sqe` of the queues in the mask. With
-//! [`NO_WAIT`] and nothing queued the result is 0. An answer with an unknown tag is counted and
+//! [`NO_WAIT`] and nothing queued the result is 0 ([`NO_WAIT`] and no queue: it only answers). An answer with an unknown tag is counted and
 //! skipped: it never keeps the others from being delivered.
 
 /// Word 0 of the metadata of a CALL on a scheme socket.

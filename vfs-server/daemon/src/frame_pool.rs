@@ -17,8 +17,12 @@ use user_rt::sync::Mutex;
 /// Bytes of a chunk: contiguous, so that the largest folio and every DMA buffer lies in one.
 const CHUNK: usize = 2 << 20;
 
-/// log2 of the pages of a chunk, plus one: the orders that the buddy allocator keeps.
-const ORDERS: usize = 10;
+/// The orders that the buddy allocator keeps, 0 to 4: the largest folio is the largest block.
+const ORDERS: usize = 5;
+
+/// Bytes of the largest block. Chunks are cut to multiples of it, so that no block, merged or not,
+/// reaches from one chunk into the next, which is next to it only in virtual memory.
+const BLOCK_MAX: usize = PAGE << (ORDERS - 1);
 
 const PAGE: usize = PAGE_SIZE as usize;
 
@@ -51,19 +55,24 @@ pub fn fill(pages: usize) -> syscall::Result<usize> {
         };
         let mut word = address.to_ne_bytes();
         syscall::call_rw(translation.fd().0, &mut word, CallFlags::empty(), &[])?;
+        let (start, end) = (address.next_multiple_of(BLOCK_MAX), (address + CHUNK) / BLOCK_MAX * BLOCK_MAX);
+        let usable = (end - start) / PAGE;
         let mut pool = POOL.lock();
-        pool.free.add_frame(address / PAGE, (address + CHUNK) / PAGE);
+        pool.free.add_frame(start / PAGE, end / PAGE);
         pool.chunks.push(Chunk { address, physical: u64::from_ne_bytes(word) });
         pool.chunks.sort_unstable_by_key(|chunk| chunk.address);
-        pool.total += CHUNK / PAGE;
-        pool.available += CHUNK / PAGE;
-        taken += CHUNK / PAGE;
+        pool.total += usable;
+        pool.available += usable;
+        taken += usable;
     }
     Ok(taken)
 }
 
-/// `4096 << order` bytes, aligned to their size.
+/// `4096 << order` bytes, aligned to their size; an order above 4 is never there.
 pub fn alloc(order: u8) -> Option<RawFrames> {
+    if usize::from(order) >= ORDERS {
+        return None;
+    }
     let pages = 1usize << order;
     let mut pool = POOL.lock();
     let frame = pool.free.alloc(pages)?;

@@ -82,10 +82,10 @@ pub static BUFFER_WRITE: LockClass = LockClass::ascending("buffer write", 66);
 pub static BUFFER: LockClass = LockClass::ascending("buffer", 68);
 /// The table of metadata buffers.
 pub static BUFFER_CACHE: LockClass = LockClass::single("buffer cache", 70);
-/// The folio index of an address space (Linux's `i_pages` lock).
-pub static PAGE_INDEX: LockClass = LockClass::single("page index", 80);
 /// Tables of the server: inode cache, open files, lists of dirty inodes.
 pub static TABLE: LockClass = LockClass::single("table", 82);
+/// The folio index of an address space (Linux's `i_pages` lock).
+pub static PAGE_INDEX: LockClass = LockClass::single("page index", 86);
 /// A small state that is never held across anything.
 pub static LEAF: LockClass = LockClass::single("leaf", 90);
 /// A lock that may be taken while any other is held: statistics, logs, queues of I/O.

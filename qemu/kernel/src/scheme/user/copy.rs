@@ -80,7 +80,8 @@ fn reply_receive(
     count: usize,
 ) -> Outcome {
     let known = QUEUE_FAULT | QUEUE_ORDINARY | NO_WAIT;
-    if count > REPLIES_MAX || mask & !known != 0 || mask & (QUEUE_FAULT | QUEUE_ORDINARY) == 0 {
+    // NO_WAIT alone only answers; a wait for no queue would never end.
+    if count > REPLIES_MAX || mask & !known != 0 || mask == 0 {
         return Err(Error::new(EINVAL).into());
     }
     // Whatever can fail or wait comes before the first answer is taken.
