@@ -239,10 +239,14 @@ impl Server {
             if folio.index() > *pages.end() {
                 break;
             }
-            let locked = folio.lock();
+            // Nobody waits with copies in hand that nobody has begun to write: whoever holds the
+            // lock may wait for the end of their writeback, or for a bounce buffer.
+            let locked = folio.try_lock().unwrap_or_else(|| {
+                batch.submit();
+                folio.lock()
+            });
             if locked.is_attached() && locked.is_under_writeback() {
                 drop(locked);
-                // It may be our own batch that it waits for.
                 batch.submit();
                 folio.wait_writeback();
                 continue;

@@ -193,6 +193,37 @@ fn a_write_from_a_mapping_of_the_same_file() {
 }
 
 #[test]
+fn an_append_from_pages_that_are_not_there_is_done_once() {
+    let rig = Rig::start(4096, 4096, small());
+    let client = rig.client();
+    let (source, target) = (open(&client, "source"), open(&client, "target"));
+    let data = pattern(1, 0, 250_000);
+    client.write(source, 0, &data).unwrap();
+    let bodies = (0..3).map(|_| {
+        let client = rig.client();
+        Box::new(move || {
+            let map = client.map(source, 0, 62, Rights::READ, Sharing::Shared).unwrap();
+            for _ in 0..4 {
+                client.call(0, [pager_abi::server_verb::ServerVerb::DropCaches as u64, 0, 0], 0).unwrap();
+                assert_eq!(client.append_memory(target, map.address, 250_000), Ok(250_000));
+            }
+        }) as Box<dyn FnOnce() + Send>
+    });
+    in_parallel(bodies.collect());
+    assert!(rig.counter(&client, "retries") > 0, "the test must make requests go round");
+    let all = client.read(target, 0, 4 << 20).unwrap();
+    assert_eq!(all.len(), 12 * data.len());
+    // Appends may be split where they went round, but every byte is there once.
+    let count = |bytes: &[u8]| {
+        bytes.iter().fold([0usize; 256], |mut counts, &byte| {
+            counts[usize::from(byte)] += 1;
+            counts
+        })
+    };
+    assert_eq!(count(&all), count(&data).map(|n| 12 * n));
+}
+
+#[test]
 fn reclaim_lets_clients_use_more_than_the_cache_holds() {
     let rig = Rig::start(4096, 4096, small());
     let client = rig.client();

@@ -32,6 +32,9 @@ use lru::Clock;
 use platform::frame::Frames;
 use platform::sync::WaitQueue;
 
+/// Pages that must be free for those who wait for a folio: the largest one.
+const ROOM: usize = 1 << MAX_ORDER;
+
 /// The memory of all files' folios.
 pub struct PageCache {
     limit: usize,
@@ -81,7 +84,8 @@ impl PageCache {
 
     /// Whether reclaim has something to do.
     pub(crate) fn is_short(&self) -> bool {
-        self.used() > self.high_mark() || self.waiting.load(Ordering::SeqCst) != 0
+        let used = self.used();
+        used > self.high_mark() || self.waiting.load(Ordering::SeqCst) != 0 && used + ROOM > self.limit
     }
 
     /// Frames for a folio; `None`: none are free. It never waits, whatever the caller holds.
@@ -118,7 +122,7 @@ impl PageCache {
         let before = self.used();
         let enough = || {
             let used = self.used();
-            (used + (1 << MAX_ORDER) <= self.limit || used < before).then_some(())
+            (used + ROOM <= self.limit || used < before).then_some(())
         };
         let room = self.room.wait_for_until("a free folio", deadline_ns, enough).is_some();
         self.waiting.fetch_sub(1, Ordering::SeqCst);

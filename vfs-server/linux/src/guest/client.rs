@@ -113,6 +113,15 @@ impl Client {
     /// Writes at the end, wherever that is by then.
     pub fn append(&self, file: u64, bytes: &[u8]) -> CallResult<usize> {
         let buffer = self.fill_buffer(bytes);
+        self.append_from(file, buffer)
+    }
+
+    /// Appends memory of this client, a mapping's perhaps.
+    pub fn append_memory(&self, file: u64, address: u64, len: u64) -> CallResult<usize> {
+        self.append_from(file, Buffer { address, length: len, rights: Rights::READ })
+    }
+
+    fn append_from(&self, file: u64, buffer: Buffer) -> CallResult<usize> {
         let flags = syscall::flag::O_APPEND as u64;
         let args = [file, buffer.address, buffer.length, 0, flags, 0];
         demux(self.request(Opcode::Write, args, Some(buffer))?)
