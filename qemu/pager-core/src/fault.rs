@@ -14,8 +14,8 @@
 //! A fault on a page that has one in flight joins it if the one in flight asks for enough.
 
 use crate::{
-    Frame, MapError, Mmu, Pager, PagerError, Revoked, Rights, Sharing, SocketId, Translation, VirtPage, VspaceId,
-    WaiterId,
+    Config, Frame, MapError, Mmu, Pager, PagerError, Revoked, Rights, Sharing, SocketId, Translation, VirtPage,
+    VspaceId, WaiterId,
     message::{Body, FaultBody, Message, State},
     object::ObjectIndex,
     slab::{Links, List},
@@ -268,11 +268,26 @@ impl Pager {
         Ok(FaultOutcome::Wait { socket, tag })
     }
 
-    /// How many pages before and after `page` the server may provide along with it.
-    pub(crate) fn window(&self, mmu: &impl Mmu, vspace: VspaceId, page: VirtPage, region: &Region) -> (u16, u16) {
-        let room = |pages: u64, limit: u16| pages.min(u64::from(limit)) as u16;
-        let before = room(page.0 - region.start.0, self.config.window_before);
-        let after = room(region.end().0 - page.0 - 1, self.config.window_after);
+    /// How many pages before and after `page` the server may provide along with it: those of the block
+    /// that it lies in, or, if it goes on where the last answer ended, twice as many ahead as the last time.
+    pub(crate) fn window(&mut self, mmu: &impl Mmu, vspace: VspaceId, page: VirtPage, region: &Region) -> (u16, u16) {
+        let Config { window, window_ahead, .. } = self.config;
+        let sequential = page == region.expected && page != region.start;
+        let ahead = if sequential { (region.ahead * 2).clamp(window, window_ahead.max(window)) } else { 0 };
+        let space = self.vspace_mut(vspace);
+        if let Some(Region { start, .. }) = space.find(page)
+            && start == region.start
+        {
+            space.found_mut().ahead = ahead;
+        }
+        let (before, after) = if sequential {
+            (0, ahead - 1)
+        } else {
+            let within = (region.file_page(page).0 & u64::from(window - 1)) as u16;
+            (within, window - 1 - within)
+        };
+        let before = (page.0 - region.start.0).min(u64::from(before)) as u16;
+        let after = (region.end().0 - page.0 - 1).min(u64::from(after)) as u16;
         mmu.absent_around(vspace, page, before, after)
     }
 }

@@ -106,10 +106,11 @@ pub struct Config {
     pub requests_delivered: u16,
     /// Requests of one client that are not answered yet, beyond which it gets `EAGAIN`.
     pub outstanding: u32,
-    /// Pages before a faulting one that the server may provide with it.
-    pub window_before: u16,
-    /// Pages after it.
-    pub window_after: u16,
+    /// Pages that the server may provide with a faulting one: the block of so many pages of the file (a power
+    /// of two) that it lies in.
+    pub window: u16,
+    /// The most pages that it may provide ahead of a client which goes on where the last answer ended.
+    pub window_ahead: u16,
     /// Mappings of one address space.
     pub regions: usize,
 }
@@ -120,8 +121,8 @@ impl Config {
         faults_delivered: 2,
         requests_delivered: 4,
         outstanding: 64,
-        window_before: 15,
-        window_after: 63,
+        window: 16,
+        window_ahead: 64,
         regions: 65_536,
     };
 }

@@ -66,6 +66,8 @@ impl Pager {
                     protection: new.protection,
                     maximum: new.maximum,
                     sharing: new.sharing,
+                    expected: new.start,
+                    ahead: 0,
                     dying: false,
                 },
             )

@@ -139,6 +139,10 @@ impl Pager {
             }
         }
         self.sockets[self.objects[region.object].socket.0].counters.pages_provided += pages;
+        let space = self.vspace_mut(run.vspace);
+        if space.find(page).is_some() {
+            space.found_mut().expected = region.start.forward(run.to.0 - region.file.0);
+        }
         Mapped::Settled
     }
 

@@ -22,6 +22,10 @@ pub(crate) struct Region {
     pub(crate) protection: Rights,
     pub(crate) maximum: Rights,
     pub(crate) sharing: Sharing,
+    /// The page after the last that a Provide mapped: a fault there is the next of a sequence.
+    pub(crate) expected: VirtPage,
+    /// Pages asked for ahead by the last fault of the sequence; 0: there is none.
+    pub(crate) ahead: u16,
     /// An unmap has begun and needs more calls: no fault is taken here any more.
     pub(crate) dying: bool,
 }
@@ -51,7 +55,8 @@ impl Region {
 
     /// Whether `next` goes on where this region ends, as one mapping.
     fn goes_on_in(&self, next: &Self) -> bool {
-        Self { start: next.start, pages: next.pages, file: next.file, ..*self } == *next
+        let Self { start, pages, file, expected, ahead, .. } = *next;
+        Self { start, pages, file, expected, ahead, ..*self } == *next
             && self.end() == next.start
             && self.file.forward(self.pages) == next.file
     }
@@ -88,6 +93,12 @@ impl Vspace {
         let region = *self.regions.get(index).filter(|region| region.contains(page))?;
         self.last = index;
         Some(region)
+    }
+
+    /// The region that [`Vspace::find`] has just found.
+    #[inline]
+    pub(crate) fn found_mut(&mut self) -> &mut Region {
+        &mut self.regions[self.last]
     }
 
     /// The first region that overlaps `[start, end)`.

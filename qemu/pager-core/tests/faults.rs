@@ -22,7 +22,7 @@ fn a_read_fault_is_a_message_and_its_answer_maps_a_run() {
     assert!(w.pager.deliverable(w.socket, QUEUE_FAULT));
     let request = w.receive_fault().unwrap();
     assert_eq!((request.cookie, request.access, request.offset), (COOKIE, Access::Read, 2 * 4096));
-    assert_eq!((request.record.before, request.record.after, request.pages_wanted), (2, 4, 7));
+    assert_eq!((request.record.before, request.record.after, request.pages_wanted), (2, 5, 8));
     w.provide(&request, 2, 7, false).unwrap();
     assert_eq!(w.settled(), [100]);
     for n in 0..7 {
@@ -263,4 +263,27 @@ fn no_fault_is_sent_to_a_dead_server() {
     w.map(ALICE, 1, Rights::READ_WRITE, SHARED);
     w.close();
     assert_eq!(w.fault(ALICE, AT, Access::Read), FaultOutcome::Fail(ENODEV));
+}
+
+#[test]
+fn a_sequence_of_loads_is_given_more_and_more_ahead() {
+    let mut w = World::new();
+    w.cache(200);
+    w.map(ALICE, 200, Rights::READ, SHARED);
+    let mut page = 0;
+    let mut asked = Vec::new();
+    while page < 100 {
+        w.fault(ALICE, AT.forward(page), Access::Read);
+        let request = w.receive_fault().unwrap();
+        assert_eq!(request.record.before, 0);
+        asked.push(request.pages_wanted);
+        w.provide(&request, 0, request.pages_wanted, false).unwrap();
+        w.settled();
+        page += u64::from(request.pages_wanted);
+    }
+    assert_eq!(asked, [8, 8, 16, 32, 32, 32]);
+    // A jump begins anew, with the block around it.
+    w.fault(ALICE, AT.forward(150), Access::Read);
+    let request = w.receive_fault().unwrap();
+    assert_eq!((request.record.before, request.record.after), (6, 1));
 }

@@ -109,7 +109,7 @@ struct Machine {
 
 impl Machine {
     fn new() -> Self {
-        let mut pager = Pager::new(Config { window_before: 2, window_after: 2, ..Config::default() });
+        let mut pager = Pager::new(Config { window: 4, window_ahead: 4, ..Config::default() });
         let socket = pager.open_socket().unwrap();
         Self {
             pager,

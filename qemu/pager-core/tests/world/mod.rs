@@ -28,7 +28,7 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
-        Self::with(Config { window_before: 3, window_after: 4, ..Config::default() })
+        Self::with(Config { window: 8, window_ahead: 32, ..Config::default() })
     }
 
     pub fn with(config: Config) -> Self {
