@@ -84,9 +84,6 @@ fn make(
     fill: impl FnOnce(&Arc<Ext4Inode>) -> Result<()>,
 ) -> Result<Arc<Ext4Inode>> {
     check_directory(directory)?;
-    if name == b"." || name == b".." || dir::lookup(directory, name)?.is_some() {
-        return Err(Error::Exists);
-    }
     let inode = lifetime::create(&directory.volume, directory.number, birth)?;
     let named = fill(&inode).and_then(|()| dir::add(directory, name, inode.number, birth.kind));
     if let Err(error) = named {
@@ -182,9 +179,6 @@ pub fn link(directory: &Arc<Ext4Inode>, name: &[u8], target: &Arc<Ext4Inode>, no
     if target.with_body(|body| body.raw().i_links_count.get()) == 0 {
         return Err(Error::NotFound);
     }
-    if dir::lookup(directory, name)?.is_some() {
-        return Err(Error::Exists);
-    }
     target.update_body(|body| {
         add_link(target, body)?;
         body.set_time(TimeField::Change, now);
@@ -266,9 +260,6 @@ pub fn rename(rename: &Rename<'_>, now: Timestamp) -> Result<()> {
         }
         dir::replace(new_directory, new_name, inode.number, inode.kind)?;
     } else {
-        if dir::lookup(new_directory, new_name)?.is_some() {
-            return Err(Error::Exists);
-        }
         if moves_up {
             new_directory.with_body(|body| add_link(new_directory, &mut body.clone()))?;
         }

@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::checksum::crc32c;
 use crate::dir::hash::{HashKind, Hasher};
-use crate::dir::{append, block_count, edit_if, entry_block, linear, region_len, seal_block};
+use crate::dir::{append, block_count, entry_block, insert_into, linear, region_len, seal_block};
 use crate::error::{Corrupt, Error, Result};
 use crate::format::directory::*;
 use crate::format::feature::Incompat;
@@ -268,14 +268,15 @@ pub(super) fn make(directory: &Ext4Inode) -> Result<()> {
     let usable = region_len(directory);
     let old = first.read(|bytes| bytes[..usable].to_vec());
     let up = super::parent(directory)?;
-    let mut names = alloc::vec![0; usable];
-    linear::init(&mut names);
+    let mut entries = Vec::new();
     for record in linear::records(&old) {
         let record = record?;
         if record.inode != 0 && record.name != b"." && record.name != b".." {
-            linear::insert(&mut names, record.inode, record.file_type, record.name)?;
+            entries.push(record);
         }
     }
+    let mut names = alloc::vec![0; usable];
+    linear::pack(&mut names, entries.into_iter());
     let (leaf_number, leaf) = append(directory)?;
     leaf.modify(|bytes| {
         bytes[..usable].copy_from_slice(&names);
@@ -310,15 +311,27 @@ fn init_entries(directory: &Ext4Inode, bytes: &mut [u8], entries: usize, block: 
     bytes[entries + 4..entries + 8].copy_from_slice(&block.to_le_bytes());
 }
 
-/// Adds a name, splitting blocks until its leaf has room.
+/// Adds a name, splitting blocks until its leaf has room; [`Error::Exists`] if it is there.
 pub(super) fn insert(directory: &Ext4Inode, name: &[u8], inode: u32, file_type: u8) -> Result<()> {
     let root = root_block(directory)?;
     let hasher = hasher(directory, &root)?;
     let hash = hasher.hash(name);
+    // The first leaf is searched by the insertion itself; names with this hash rarely go on.
+    let mut further = path(directory, root.clone(), hash)?;
+    for _ in 0..block_count(directory) {
+        if !advance(directory, &mut further, hash)? {
+            break;
+        }
+        if entry_block(directory, further.leaf)?
+            .read(|bytes| linear::find(&bytes[..region_len(directory)], name).map(|found| found.is_some()))?
+        {
+            return Err(Error::Exists);
+        }
+    }
     loop {
         let path = path(directory, root.clone(), hash)?;
         let leaf = entry_block(directory, path.leaf)?;
-        if edit_if(directory, &leaf, |region| linear::insert(region, inode, file_type, name))? {
+        if insert_into(directory, &leaf, inode, file_type, name)? {
             return Ok(());
         }
         let has_room = |level: &Level| {
@@ -363,15 +376,12 @@ fn split_leaf(directory: &Ext4Inode, path: &Path, leaf: &Buffer, hasher: &Hasher
         // One entry or none fills a whole block only if records lie.
         return Err(Corrupt::DirectoryRecLen.into());
     }
-    let fill = |part: &[(u32, linear::Record<'_>)]| -> Result<Vec<u8>> {
+    let fill = |part: &[(u32, linear::Record<'_>)]| {
         let mut region = alloc::vec![0; usable];
-        linear::init(&mut region);
-        for (_, record) in part {
-            linear::insert(&mut region, record.inode, record.file_type, record.name)?;
-        }
-        Ok(region)
+        linear::pack(&mut region, part.iter().map(|&(_, record)| record));
+        region
     };
-    let (low, high) = (fill(&entries[..kept])?, fill(&entries[kept..])?);
+    let (low, high) = (fill(&entries[..kept]), fill(&entries[kept..]));
     let goes_on = (entries[kept - 1].0 == entries[kept].0) as u32;
     let first = entries[kept].0 | goes_on;
     let (number, right) = append(directory)?;

@@ -1,9 +1,11 @@
 //! Entries of one directory region as bytes: a block without its checksum tail, or one of the two
 //! regions of an inline directory. Record lengths tile a region and never leave it.
 
+use alloc::vec::Vec;
+
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::checksum::crc32c;
+use crate::checksum::{crc32c, crc32c_patched};
 use crate::error::{Corrupt, Error, Result};
 use crate::format::directory::*;
 
@@ -20,13 +22,6 @@ pub struct Record<'a> {
     pub file_type: u8,
     /// The name (empty if unused).
     pub name: &'a [u8],
-}
-
-impl Record<'_> {
-    /// Bytes that are used: 0 if the record is free.
-    fn used(&self) -> usize {
-        if self.inode == 0 { 0 } else { record_len(self.name.len()) }
-    }
 }
 
 /// Bytes of a record for a name of `length` bytes.
@@ -78,17 +73,76 @@ pub fn check(region: &[u8], inodes: u32) -> Result<()> {
     Ok(())
 }
 
+/// The fields of the record at `offset` that a search needs, without its name: a search looks at many.
+struct Fields {
+    inode: u32,
+    length: usize,
+    name_len: usize,
+}
+
+#[inline]
+fn fields(region: &[u8], offset: usize) -> Result<Fields> {
+    let Some(bytes) = region.get(offset..offset + DIR_ENTRY_HEADER) else {
+        return Err(Corrupt::DirectoryRecLen.into());
+    };
+    let mut word = [0; DIR_ENTRY_HEADER];
+    word.copy_from_slice(bytes);
+    let word = u64::from_le_bytes(word);
+    let length = (word >> 32) as u16 as usize;
+    if length < DIR_ENTRY_HEADER || length > region.len() - offset {
+        return Err(Corrupt::DirectoryRecLen.into());
+    }
+    Ok(Fields { inode: word as u32, length, name_len: (word >> 48) as u8 as usize })
+}
+
+#[inline]
+fn is_named(region: &[u8], offset: usize, fields: &Fields, name: &[u8]) -> bool {
+    if fields.name_len != name.len() || fields.inode == 0 {
+        return false;
+    }
+    // Names of one length often differ at their end first.
+    let start = offset + DIR_ENTRY_HEADER;
+    let end = start + name.len();
+    region.get(end - 1) == name.last() && region.get(start..end) == Some(name)
+}
+
 /// The record of `name`.
 pub fn find<'a>(region: &'a [u8], name: &[u8]) -> Result<Option<Record<'a>>> {
     let mut offset = 0;
     while offset < region.len() {
-        let record = record(region, offset)?;
-        if record.inode != 0 && record.name == name {
-            return Ok(Some(record));
+        let fields = fields(region, offset)?;
+        if is_named(region, offset, &fields, name) {
+            return record(region, offset).map(Some);
         }
-        offset += record.length;
+        offset += fields.length;
     }
     Ok(None)
+}
+
+/// What a change of a region overwrote, so that a checksum over it can follow without reading it all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Where the change begins.
+    pub start: usize,
+    /// The bytes that were there.
+    pub old: Vec<u8>,
+}
+
+impl Change {
+    fn of(region: &[u8], start: usize, end: usize) -> Self {
+        Self { start, old: region[start..end].to_vec() }
+    }
+}
+
+/// What came of an insertion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// The entry is there.
+    Done(Change),
+    /// There is no room for it.
+    Full,
+    /// The region has the name already.
+    Exists,
 }
 
 /// Writes a record of `length` bytes.
@@ -112,52 +166,66 @@ pub fn init(region: &mut [u8]) {
     }
 }
 
-/// Adds an entry where there is room; `false` if there is none.
-pub fn insert(region: &mut [u8], inode: u32, file_type: u8, name: &[u8]) -> Result<bool> {
+/// Adds an entry that is not there yet where there is room.
+pub fn insert(region: &mut [u8], inode: u32, file_type: u8, name: &[u8]) -> Result<Inserted> {
     let needed = record_len(name.len());
+    let mut room: Option<(usize, usize, usize)> = None;
     let mut offset = 0;
     while offset < region.len() {
-        let record = record(region, offset)?;
-        let (used, length) = (record.used(), record.length);
-        if length - used.min(length) >= needed {
-            if used > 0 {
-                set_length(region, offset, used);
-            }
-            put(region, offset + used, length - used, inode, file_type, name);
-            return Ok(true);
+        let fields = fields(region, offset)?;
+        if is_named(region, offset, &fields, name) {
+            return Ok(Inserted::Exists);
         }
-        offset += length;
+        let used = if fields.inode == 0 { 0 } else { record_len(fields.name_len) };
+        if room.is_none() && fields.length >= used + needed {
+            room = Some((offset, used, fields.length));
+        }
+        offset += fields.length;
     }
-    Ok(false)
+    let Some((offset, used, length)) = room else { return Ok(Inserted::Full) };
+    let change = Change::of(region, offset, offset + used + DIR_ENTRY_HEADER + name.len());
+    if used > 0 {
+        set_length(region, offset, used);
+    }
+    put(region, offset + used, length - used, inode, file_type, name);
+    Ok(Inserted::Done(change))
 }
 
-/// Removes the entry of `name`, which is inode `inode`; `false` if it is not there.
-pub fn remove(region: &mut [u8], name: &[u8], inode: u32) -> Result<bool> {
+/// Removes the entry of `name`, which is inode `inode`; `None` if it is not there.
+pub fn remove(region: &mut [u8], name: &[u8], inode: u32) -> Result<Option<Change>> {
     let mut before: Option<(usize, usize)> = None;
     let mut offset = 0;
     while offset < region.len() {
-        let record = record(region, offset)?;
-        let length = record.length;
-        if record.inode == inode && record.name == name {
-            match before {
-                Some((start, before_length)) => set_length(region, start, before_length + length),
-                None => region[offset..offset + 4].fill(0),
-            }
-            return Ok(true);
+        let fields = fields(region, offset)?;
+        let length = fields.length;
+        if fields.inode == inode && is_named(region, offset, &fields, name) {
+            return Ok(Some(match before {
+                Some((start, before_length)) => {
+                    let change = Change::of(region, start, start + DIR_ENTRY_HEADER);
+                    set_length(region, start, before_length + length);
+                    change
+                }
+                None => {
+                    let change = Change::of(region, offset, offset + DIR_ENTRY_HEADER);
+                    region[offset..offset + 4].fill(0);
+                    change
+                }
+            }));
         }
         before = Some((offset, length));
         offset += length;
     }
-    Ok(false)
+    Ok(None)
 }
 
-/// Lets the entry of `name` name another inode; `false` if it is not there.
-pub fn replace(region: &mut [u8], name: &[u8], inode: u32, file_type: u8) -> Result<bool> {
-    let Some(record) = find(region, name)? else { return Ok(false) };
+/// Lets the entry of `name` name another inode; `None` if it is not there.
+pub fn replace(region: &mut [u8], name: &[u8], inode: u32, file_type: u8) -> Result<Option<Change>> {
+    let Some(record) = find(region, name)? else { return Ok(None) };
     let offset = record.offset;
+    let change = Change::of(region, offset, offset + DIR_ENTRY_HEADER);
     region[offset..offset + 4].copy_from_slice(&inode.to_le_bytes());
     region[offset + 7] = file_type;
-    Ok(true)
+    Ok(Some(change))
 }
 
 /// Lets the region that was `old` bytes long and has grown reach to its end.
@@ -176,11 +244,25 @@ pub fn extend(region: &mut [u8], old: usize) -> Result<()> {
     Ok(())
 }
 
+/// Fills a region with these entries alone, one behind the other; they fit.
+pub fn pack<'a>(region: &mut [u8], entries: impl Iterator<Item = Record<'a>>) {
+    init(region);
+    let (mut last, mut end) = (None, 0);
+    for Record { inode, file_type, name, .. } in entries {
+        let length = record_len(name.len());
+        put(region, end, length, inode, file_type, name);
+        (last, end) = (Some((end, length)), end + length);
+    }
+    if let Some((start, length)) = last {
+        set_length(region, start, length + region.len() - end);
+    }
+}
+
 /// Copies the entries of `from` to the end of the entries in `to`; there is room.
 pub fn append_all(from: &[u8], to: &mut [u8]) -> Result<()> {
     for record in records(from) {
         let record = record?;
-        if record.inode != 0 && !insert(to, record.inode, record.file_type, record.name)? {
+        if record.inode != 0 && insert(to, record.inode, record.file_type, record.name)? == Inserted::Full {
             return Err(Error::NoSpace);
         }
     }
@@ -221,6 +303,17 @@ pub fn seal(block: &mut [u8], seed: u32) {
     block[at..].copy_from_slice(tail.as_bytes());
 }
 
+/// Puts the checksum in the tail of a block right after `change`; it was right before it.
+pub fn seal_change(block: &mut [u8], change: Change) {
+    let at = block.len() - DIR_TAIL_SIZE;
+    let Change { start, old: mut delta } = change;
+    let end = start + delta.len();
+    delta.iter_mut().zip(&block[start..end]).for_each(|(old, new)| *old ^= new);
+    let stored = u32::from_le_bytes([block[at + 8], block[at + 9], block[at + 10], block[at + 11]]);
+    let checksum = crc32c_patched(stored, &delta, at - end);
+    block[at + 8..].copy_from_slice(&checksum.to_le_bytes());
+}
+
 /// Writes `.` and `..` into an empty region; the rest of it belongs to `..`'s record.
 pub fn put_dots(region: &mut [u8], this: u32, parent: u32) {
     let dot = record_len(1);
@@ -232,7 +325,6 @@ pub fn put_dots(region: &mut [u8], this: u32, parent: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec::Vec;
 
     fn names(region: &[u8]) -> Vec<(u32, Vec<u8>)> {
         records(region)
@@ -247,17 +339,42 @@ mod tests {
         let mut region = [0_u8; 64];
         init(&mut region);
         for (inode, name) in [(11, &b"one"[..]), (12, b"two"), (13, b"three"), (14, b"four")] {
-            assert!(insert(&mut region, inode, 1, name).unwrap());
+            assert!(matches!(insert(&mut region, inode, 1, name).unwrap(), Inserted::Done(_)));
         }
-        assert!(!insert(&mut region, 15, 1, b"much too long").unwrap());
-        assert!(remove(&mut region, b"two", 12).unwrap());
-        assert!(remove(&mut region, b"one", 11).unwrap());
-        assert!(!remove(&mut region, b"one", 11).unwrap());
+        assert_eq!(insert(&mut region, 15, 1, b"much too long").unwrap(), Inserted::Full);
+        assert_eq!(insert(&mut region, 15, 1, b"two").unwrap(), Inserted::Exists);
+        assert!(remove(&mut region, b"two", 12).unwrap().is_some());
+        assert!(remove(&mut region, b"one", 11).unwrap().is_some());
+        assert!(remove(&mut region, b"one", 11).unwrap().is_none());
         check(&region, 100).unwrap();
-        assert!(insert(&mut region, 15, 1, b"twelve bytes").unwrap());
+        assert!(matches!(insert(&mut region, 15, 1, b"twelve bytes").unwrap(), Inserted::Done(_)));
         check(&region, 100).unwrap();
         assert_eq!(names(&region).len(), 3);
         assert!(find(&region, b"twelve bytes").unwrap().is_some());
+    }
+
+    #[test]
+    fn a_checksum_follows_changes() {
+        let mut block = [0_u8; 128];
+        let usable = 128 - DIR_TAIL_SIZE;
+        init(&mut block[..usable]);
+        seal(&mut block, 5);
+        let mut changed = |change: &dyn Fn(&mut [u8]) -> Change| {
+            let change = change(&mut block[..usable]);
+            seal_change(&mut block, change);
+            check_tail(&block, 5).unwrap();
+        };
+        let add = |region: &mut [u8], inode, name: &[u8]| match insert(region, inode, 1, name).unwrap() {
+            Inserted::Done(change) => change,
+            other => panic!("{other:?}"),
+        };
+        changed(&|region| add(region, 11, b"first"));
+        changed(&|region| add(region, 12, b"second"));
+        changed(&|region| add(region, 13, b"third"));
+        changed(&|region| remove(region, b"second", 12).unwrap().unwrap());
+        changed(&|region| replace(region, b"third", 99, 2).unwrap().unwrap());
+        changed(&|region| remove(region, b"first", 11).unwrap().unwrap());
+        changed(&|region| add(region, 14, b"fourth"));
     }
 
     #[test]

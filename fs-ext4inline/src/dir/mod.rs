@@ -17,6 +17,7 @@ use crate::format::inode::{I_BLOCK_SIZE, InodeFlags};
 use crate::inode::body::{FileType, InodeBody};
 use crate::inode::{Ext4Inode, Layout, inline};
 use crate::volume::BlockKind;
+use linear::{Change, Inserted};
 
 pub mod hash;
 pub mod htree;
@@ -102,13 +103,38 @@ fn entry_block(directory: &Ext4Inode, block: u32) -> Result<Arc<Buffer>> {
     })
 }
 
-/// Changes the entries of a block and puts its checksum right.
-fn edit_block<R>(directory: &Ext4Inode, buffer: &Buffer, change: impl FnOnce(&mut [u8]) -> Result<R>) -> Result<R> {
+/// Changes the entries of a block, if `change` finds something to change, and its checksum with them.
+fn edit_block(
+    directory: &Ext4Inode,
+    buffer: &Buffer,
+    change: impl FnOnce(&mut [u8]) -> Result<Option<Change>>,
+) -> Result<bool> {
     let usable = region_len(directory);
-    buffer.try_modify(|bytes| {
-        let result = change(&mut bytes[..usable])?;
-        seal_block(directory, bytes);
-        Ok(result)
+    let has_checksums = directory.volume.geometry.has_checksums();
+    // A block that stays as it is must not become dirty: "nothing to do" passes as an error.
+    let changed = buffer.try_modify(|bytes| match change(&mut bytes[..usable]) {
+        Ok(Some(change)) => {
+            if has_checksums {
+                linear::seal_change(bytes, change);
+            }
+            Ok(())
+        }
+        Ok(None) => Err(None),
+        Err(error) => Err(Some(error)),
+    });
+    match changed {
+        Ok(()) => Ok(true),
+        Err(None) => Ok(false),
+        Err(Some(error)) => Err(error),
+    }
+}
+
+/// Adds an entry to a block, if it has room and does not have the name.
+fn insert_into(directory: &Ext4Inode, buffer: &Buffer, inode: u32, file_type: u8, name: &[u8]) -> Result<bool> {
+    edit_block(directory, buffer, |region| match linear::insert(region, inode, file_type, name)? {
+        Inserted::Done(change) => Ok(Some(change)),
+        Inserted::Full => Ok(None),
+        Inserted::Exists => Err(Error::Exists),
     })
 }
 
@@ -348,9 +374,12 @@ fn init_block(directory: &Ext4Inode, parent: u32, fill: impl FnOnce(&mut [u8]) -
     })
 }
 
-/// Adds a name that is not there.
+/// Adds a name; [`Error::Exists`] if it is there.
 pub fn add(directory: &Ext4Inode, name: &[u8], inode: u32, kind: FileType) -> Result<()> {
     check_name(name)?;
+    if name == b"." || name == b".." {
+        return Err(Error::Exists);
+    }
     let file_type = kind.entry_type();
     if is_inline(directory)? {
         let _xattr = directory.xattr_write();
@@ -368,19 +397,21 @@ pub fn add(directory: &Ext4Inode, name: &[u8], inode: u32, kind: FileType) -> Re
     if is_indexed(directory) {
         return htree::insert(directory, name, inode, file_type);
     }
-    for block in 0..block_count(directory) {
-        let buffer = entry_block(directory, block)?;
-        // Look first: a block without room must not become dirty.
-        if edit_if(directory, &buffer, |region| linear::insert(region, inode, file_type, name))? {
+    let blocks = block_count(directory);
+    if blocks > 1 && lookup(directory, name)?.is_some() {
+        return Err(Error::Exists);
+    }
+    for block in 0..blocks {
+        if insert_into(directory, &*entry_block(directory, block)?, inode, file_type, name)? {
             return drop_stale_index(directory);
         }
     }
-    if block_count(directory) == 1 && directory.volume.geometry.compat.contains(Compat::DIR_INDEX) {
+    if blocks == 1 && directory.volume.geometry.compat.contains(Compat::DIR_INDEX) {
         htree::make(directory)?;
         return htree::insert(directory, name, inode, file_type);
     }
     let buffer = append(directory)?.1;
-    edit_block(directory, &buffer, |region| linear::insert(region, inode, file_type, name))?;
+    insert_into(directory, &buffer, inode, file_type, name)?;
     drop_stale_index(directory)
 }
 
@@ -396,13 +427,20 @@ fn drop_stale_index(directory: &Ext4Inode) -> Result<()> {
     })
 }
 
+/// Adds an entry to an inline directory; `false` if it does not fit.
 fn add_inline(body: &mut InodeBody, name: &[u8], inode: u32, file_type: u8) -> Result<bool> {
-    if linear::insert(&mut body.raw_mut().i_block[INLINE_PARENT_LEN..], inode, file_type, name)? {
-        return Ok(true);
+    if linear::find(high_region(body)?, name)?.is_some() {
+        return Err(Error::Exists);
     }
+    match linear::insert(&mut body.raw_mut().i_block[INLINE_PARENT_LEN..], inode, file_type, name)? {
+        Inserted::Done(_) => return Ok(true),
+        Inserted::Exists => return Err(Error::Exists),
+        Inserted::Full => {}
+    }
+    let is_done = |inserted| matches!(inserted, Inserted::Done(_));
     let high = inline::value_mut(body)?;
     let length = high.len();
-    if length >= SMALLEST_REGION && linear::insert(high, inode, file_type, name)? {
+    if length >= SMALLEST_REGION && is_done(linear::insert(high, inode, file_type, name)?) {
         return Ok(true);
     }
     // The attribute takes all the room there is.
@@ -414,7 +452,7 @@ fn add_inline(body: &mut InodeBody, name: &[u8], inode: u32, file_type: u8) -> R
     body.set_file_size((I_BLOCK_SIZE + room) as u64);
     let old = if length < SMALLEST_REGION { 0 } else { length };
     linear::extend(inline::value_mut(body)?, old)?;
-    linear::insert(inline::value_mut(body)?, inode, file_type, name)
+    Ok(is_done(linear::insert(inline::value_mut(body)?, inode, file_type, name)?))
 }
 
 /// A new empty block at the end; its number in the directory.
@@ -432,41 +470,29 @@ fn append(directory: &Ext4Inode) -> Result<(u32, Arc<Buffer>)> {
     Ok((block, buffer))
 }
 
-/// As [`edit_block`], for a change that may find nothing to do: then the checksum stays.
-fn edit_if(directory: &Ext4Inode, buffer: &Buffer, change: impl FnOnce(&mut [u8]) -> Result<bool>) -> Result<bool> {
-    let usable = region_len(directory);
-    let changed = buffer.try_modify(|bytes| match change(&mut bytes[..usable]) {
-        Ok(true) => {
-            seal_block(directory, bytes);
-            Ok(())
-        }
-        Ok(false) => Err(None),
-        Err(error) => Err(Some(error)),
-    });
-    match changed {
-        Ok(()) => Ok(true),
-        Err(None) => Ok(false),
-        Err(Some(error)) => Err(error),
-    }
-}
-
 /// Applies `change` to each region that may hold `name`, until it says that it was there.
-fn edit_name(directory: &Ext4Inode, name: &[u8], mut change: impl FnMut(&mut [u8]) -> Result<bool>) -> Result<()> {
+fn edit_name(
+    directory: &Ext4Inode,
+    name: &[u8],
+    mut change: impl FnMut(&mut [u8]) -> Result<Option<Change>>,
+) -> Result<()> {
     check_name(name)?;
     let found = if is_inline(directory)? {
         let _xattr = directory.xattr_write();
         directory.update_body(|body| {
-            Ok(change(&mut body.raw_mut().i_block[INLINE_PARENT_LEN..])? || {
-                let high = inline::value_mut(body)?;
-                high.len() >= SMALLEST_REGION && change(high)?
-            })
+            if change(&mut body.raw_mut().i_block[INLINE_PARENT_LEN..])?.is_some() {
+                return Ok(true);
+            }
+            let high = inline::value_mut(body)?;
+            Ok(high.len() >= SMALLEST_REGION && change(high)?.is_some())
         })?
     } else if is_indexed(directory) {
-        htree::for_leaves(directory, name, |leaf| Ok(edit_if(directory, leaf, &mut change)?.then_some(())))?.is_some()
+        htree::for_leaves(directory, name, |leaf| Ok(edit_block(directory, leaf, &mut change)?.then_some(())))?
+            .is_some()
     } else {
         let mut found = false;
         for block in 0..block_count(directory) {
-            found = edit_if(directory, &*entry_block(directory, block)?, &mut change)?;
+            found = edit_block(directory, &*entry_block(directory, block)?, &mut change)?;
             if found {
                 break;
             }
