@@ -10,7 +10,7 @@ userland_tests::test!(run);
 const PAGE: usize = 4096;
 
 fn run() -> Outcome {
-    let cache = sys::counter("cache_pages_max").map_or(8192, |pages| pages as usize);
+    let cache = sys::counter("pages_limit").map_or(8192, |pages| pages as usize);
     let pages = (cache * 3 / 2).clamp(256, 16_384);
     let room = sys::room()?;
     if (room.free * room.block_size) < (pages * PAGE * 5 / 4) as u64 {
