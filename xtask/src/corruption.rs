@@ -24,11 +24,14 @@ pub const PROBE: &str = "probe_corruption";
 /// How vfsd begins the line that says why it does not mount.
 const REFUSAL: &str = "vfsd: cannot mount ";
 
+/// The errors by which a program is told of damage.
+const DAMAGE: [&str; 2] = ["EUCLEAN", "EIO"];
+
 /// What a server must make of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
-    /// The damage is noticed here.
-    Noticed(Noticed),
+    /// The damage is noticed here, and only at this path.
+    Noticed(Noticed, &'static str),
     /// The mount is refused for a reason with this word in it.
     RefusedFor(&'static str),
 }
@@ -44,7 +47,7 @@ pub fn check(workspace: &Workspace, guest: &Guest, tally: &mut Tally) -> Result<
         let folder = folder.join(corruption.name);
         recreate(&folder)?;
         let image = corruption.make(&folder.join("disk.img"), &folder.join("tree"))?;
-        let result = mount(guest, &folder, &image, Expected::Noticed(corruption.noticed))?;
+        let result = mount(guest, &folder, &image, Expected::Noticed(corruption.noticed, corruption.damaged))?;
         if let Ok(how) = &result {
             println!("        {how}");
         }
@@ -80,16 +83,23 @@ fn judge(report: &Report, log: &str, expected: Expected) -> Result<String> {
         bail!("it panicked: {line}");
     }
     if let Some(why) = log.lines().find_map(|line| line.split_once(REFUSAL)).map(|(_, why)| why.trim()) {
-        ensure!(expected != Expected::Noticed(Noticed::AtUse), "a damaged file keeps it from being mounted: {why}");
+        let only_used = matches!(expected, Expected::Noticed(Noticed::AtUse, _));
+        ensure!(!only_used, "a damaged file keeps it from being mounted: {why}");
         if let Expected::RefusedFor(word) = expected {
             ensure!(why.to_lowercase().contains(word), "it is refused, but not for {word:?}: {why}");
         }
         ensure!(matches!(report.outcome.end, End::Shutdown(_)), "after the refusal: {:?}", report.outcome.end);
         return Ok(format!("refused: {why}"));
     }
-    let may_mount = [Noticed::AtUse, Noticed::AtEither].map(Expected::Noticed);
-    ensure!(may_mount.contains(&expected), "no refusal: {:?} {:?}", report.outcome.tests, report.outcome.end);
+    let Expected::Noticed(Noticed::AtUse | Noticed::AtEither, damaged) = expected else {
+        bail!("no refusal: {:?} {:?}", report.outcome.tests, report.outcome.end);
+    };
     ensure!(report.outcome.is_success(), "{:?} {:?}", report.outcome.tests, report.outcome.end);
     let said: Vec<_> = log.lines().filter_map(|line| line.trim().strip_prefix("refused: ")).collect();
+    for refusal in &said {
+        let (path, error) = refusal.split_once(": ").context("a refusal is a path and an error")?;
+        ensure!(path.starts_with(damaged), "{path} is not damaged, but: {error}");
+        ensure!(DAMAGE.contains(&error), "{path}: {error} does not say that the disk is damaged");
+    }
     Ok(said.join("; "))
 }
