@@ -18,8 +18,10 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use hashbrown::HashMap;
-use platform::block::{self, BlockDevice, SECTOR_SIZE};
-use platform::lockdep::{BUFFER, BUFFER_CACHE, BUFFER_WRITE};
+use pager_abi::PAGE_SIZE;
+use platform::block::{self, Bio, BioOp, BlockDevice, Completion, IoError, SECTOR_SIZE, Segment};
+use platform::frame::Frames;
+use platform::lockdep::{BUFFER, BUFFER_CACHE, BUFFER_WRITE, BUFFER_WRITE_BACK, LEAF};
 use platform::sync::Mutex;
 
 /// A metadata block in memory.
@@ -32,7 +34,11 @@ pub struct Buffer {
     checked_as: AtomicU64,
     /// Held while the disk writes the block.
     writing: Mutex<()>,
+    to_write: Arc<ToWrite>,
 }
+
+/// Numbers of the blocks that became dirty, so that a write-back need not look at all blocks.
+struct ToWrite(Mutex<Vec<u64>>);
 
 /// The metadata blocks of one disk.
 pub struct BufferCache {
@@ -41,9 +47,21 @@ pub struct BufferCache {
     capacity: usize,
     clock: AtomicU64,
     table: Mutex<HashMap<u64, Arc<Buffer>>>,
+    to_write: Arc<ToWrite>,
+    writing_back: Mutex<()>,
 }
 
+/// Blocks that are being written at a time, at most: 64 KiB of 4 KiB blocks.
+const BATCH: usize = 16;
+
 impl Buffer {
+    #[inline]
+    fn set_dirty(&self) {
+        if !self.dirty.swap(true, Ordering::AcqRel) {
+            self.to_write.0.lock().push(self.block);
+        }
+    }
+
     /// Its number, in blocks of the file system.
     pub fn block(&self) -> u64 {
         self.block
@@ -58,7 +76,7 @@ impl Buffer {
     /// Changes the bytes; they are written by the next sync at the latest.
     pub fn modify<R>(&self, change: impl FnOnce(&mut [u8]) -> R) -> R {
         let mut bytes = self.bytes.lock_key(self.block);
-        self.dirty.store(true, Ordering::Release);
+        self.set_dirty();
         change(bytes.as_deref_mut().unwrap_or(&mut []))
     }
 
@@ -68,7 +86,7 @@ impl Buffer {
         let mut bytes = self.bytes.lock_key(self.block);
         let result = change(bytes.as_deref_mut().unwrap_or(&mut []));
         if result.is_ok() {
-            self.dirty.store(true, Ordering::Release);
+            self.set_dirty();
         }
         result
     }
@@ -83,6 +101,8 @@ impl BufferCache {
             capacity,
             clock: AtomicU64::new(0),
             table: Mutex::new(&BUFFER_CACHE, HashMap::new()),
+            to_write: Arc::new(ToWrite(Mutex::new(&LEAF, Vec::new()))),
+            writing_back: Mutex::new(&BUFFER_WRITE_BACK, ()),
         }
     }
 
@@ -129,7 +149,7 @@ impl BufferCache {
         let buffer = self.entry(block);
         *buffer.bytes.lock_key(block) = Some(vec![0; self.block_size]);
         buffer.checked_as.store(0, Ordering::Release);
-        buffer.dirty.store(true, Ordering::Release);
+        buffer.set_dirty();
         buffer
     }
 
@@ -144,31 +164,61 @@ impl BufferCache {
     }
 
     /// Writes every dirty block and waits for it. Durable only after a flush of the device.
+    ///
+    /// Consecutive blocks go in one write, several writes at a time. Who comes while another writes
+    /// waits for it: what the other took from the list is on the disk too when this returns.
     pub fn write_back(&self) -> Result<()> {
-        let mut dirty: Vec<Arc<Buffer>> =
-            self.table.lock().values().filter(|buffer| buffer.dirty.load(Ordering::Acquire)).cloned().collect();
-        dirty.sort_unstable_by_key(|buffer| buffer.block);
+        let _one_at_a_time = self.writing_back.lock();
+        let mut blocks = core::mem::take(&mut *self.to_write.0.lock());
+        blocks.sort_unstable();
+        blocks.dedup();
+        let dirty: Vec<Arc<Buffer>> = {
+            let table = self.table.lock();
+            blocks.iter().filter_map(|block| table.get(block).cloned()).collect()
+        };
         let mut outcome = Ok(());
-        for buffer in dirty {
-            if let Err(error) = self.write_buffer(&buffer) {
+        for batch in dirty.chunks(BATCH) {
+            if let Err(error) = self.write_batch(batch) {
                 outcome = Err(error);
             }
         }
         outcome
     }
 
-    /// Writes one block if it is dirty, and waits for it.
-    pub fn write_buffer(&self, buffer: &Buffer) -> Result<()> {
-        let _writing = buffer.writing.lock_key(buffer.block);
-        if !buffer.dirty.swap(false, Ordering::AcqRel) {
-            return Ok(());
+    /// Writes the dirty ones of `batch`, which are in ascending order, and waits for them.
+    fn write_batch(&self, batch: &[Arc<Buffer>]) -> Result<()> {
+        let _writing: Vec<_> = batch.iter().map(|buffer| buffer.writing.lock_key(buffer.block)).collect();
+        let dirty: Vec<&Arc<Buffer>> =
+            batch.iter().filter(|buffer| buffer.dirty.swap(false, Ordering::AcqRel)).collect();
+        let runs = dirty.chunk_by(|left, right| left.block + 1 == right.block);
+        // Everything is submitted before anything is waited for.
+        let started: Vec<_> = runs.map(|run| (run, self.start_write(run))).collect();
+        let mut outcome = Ok(());
+        for (run, write) in started {
+            if let Err(error) = write.and_then(|write| write.wait("metadata write")) {
+                run.iter().for_each(|buffer| buffer.set_dirty());
+                outcome = Err(error.into());
+            }
         }
-        let copy = buffer.read(|bytes| bytes.to_vec());
-        let written = block::write(&*self.device, self.sector(buffer.block), &copy);
-        if written.is_err() {
-            buffer.dirty.store(true, Ordering::Release);
+        outcome
+    }
+
+    /// Starts a write of consecutive blocks, from a copy of them.
+    fn start_write(&self, run: &[&Arc<Buffer>]) -> Result<Arc<Completion>, IoError> {
+        let len = run.len() * self.block_size;
+        let pages = len.div_ceil(PAGE_SIZE as usize).next_power_of_two();
+        let frames = Frames::alloc(pages.trailing_zeros() as u8).ok_or(IoError::NoMemory)?;
+        for (index, buffer) in run.iter().enumerate() {
+            buffer.read(|bytes| frames.copy_in(index * self.block_size, bytes));
         }
-        Ok(written?)
+        let done = Completion::new();
+        self.device.submit(Bio {
+            op: BioOp::Write,
+            sector: self.sector(run[0].block),
+            segments: vec![Segment { frames: Arc::new(frames), offset: 0, len }],
+            end_io: done.end_io(),
+        });
+        Ok(done)
     }
 
     fn sector(&self, block: u64) -> u64 {
@@ -189,6 +239,7 @@ impl BufferCache {
                 used: AtomicU64::new(now),
                 checked_as: AtomicU64::new(0),
                 writing: Mutex::new(&BUFFER_WRITE, ()),
+                to_write: self.to_write.clone(),
             })
         });
         buffer.used.store(now, Ordering::Relaxed);

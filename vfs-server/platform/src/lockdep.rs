@@ -76,6 +76,8 @@ pub static EXTENT_TREE: LockClass = LockClass::ascending("i_data_sem", 50);
 pub static ORPHAN: LockClass = LockClass::single("orphan list", 54);
 /// Block and inode allocation.
 pub static ALLOCATOR: LockClass = LockClass::ascending("allocator", 60);
+/// All of a disk's dirty metadata, while it is being written.
+pub static BUFFER_WRITE_BACK: LockClass = LockClass::single("buffer write-back", 65);
 /// A metadata buffer that the disk is writing.
 pub static BUFFER_WRITE: LockClass = LockClass::ascending("buffer write", 66);
 /// A metadata buffer's bytes.
