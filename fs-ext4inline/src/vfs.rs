@@ -364,6 +364,10 @@ impl InodeOperations for Operations {
             return Ok(());
         }
         let attributes = inode.attributes();
+        // Most inodes that are let go of were only looked at: their table block stays clean.
+        if self.inode.with_body(|body| has_attributes(body, &attributes)) {
+            return Ok(());
+        }
         Ok(self.inode.update_body(|body| {
             store_attributes(body, &attributes);
             Ok(())
@@ -473,6 +477,13 @@ impl InodeOperations for Operations {
     fn listxattr(&self, _inode: &Inode) -> VfsResult<Vec<Vec<u8>>> {
         Ok(self.inode.attribute_names()?)
     }
+}
+
+/// Whether the inode's bytes say the same as the server of what the server may change.
+fn has_attributes(body: &InodeBody, attributes: &Attributes) -> bool {
+    let mut changed = body.clone();
+    store_attributes(&mut changed, attributes);
+    changed.disk_bytes() == body.disk_bytes()
 }
 
 /// Brings what the server may change of the attributes into the inode's bytes.

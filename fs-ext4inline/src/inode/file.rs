@@ -197,6 +197,12 @@ impl Ext4Inode {
 
     /// A shared mapping may store into the file from now on: it never is inline again.
     pub fn forbid_inline(&self) -> Result<()> {
+        {
+            let map = self.map_read();
+            if map.never_inline && map.layout != Layout::Inline {
+                return Ok(());
+            }
+        }
         self.map_write().never_inline = true;
         self.convert_inline()
     }

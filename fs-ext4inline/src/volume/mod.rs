@@ -64,11 +64,18 @@ pub struct Volume {
     pub(crate) reserve: u64,
     /// Free inodes.
     pub(crate) free_inodes: Long,
-    superblock: Mutex<RawSuperBlock>,
+    superblock: Mutex<Superblock>,
     /// Unlinked inodes in use, the last one first; the chain on the disk.
     pub(crate) orphans: Mutex<Vec<Arc<Ext4Inode>>>,
     /// Feeds `i_generation` of new inodes.
     pub(crate) next_generation: Long,
+}
+
+/// The superblock in memory.
+struct Superblock {
+    raw: RawSuperBlock,
+    /// Whether more than the counters, which are kept elsewhere, differs from the disk.
+    changed: bool,
 }
 
 /// What a block is, for [`BufferCache::get_checked`]: a kind and whose it is.
@@ -144,7 +151,7 @@ impl Volume {
             free_blocks: Long::new(&ALLOCATOR, free_blocks),
             promised_blocks: Long::new(&ALLOCATOR, 0),
             free_inodes: Long::new(&ALLOCATOR, free_inodes),
-            superblock: Mutex::new(&SUPERBLOCK, superblock),
+            superblock: Mutex::new(&SUPERBLOCK, Superblock { raw: superblock, changed: false }),
             orphans: Mutex::new(&ORPHAN, Vec::new()),
             next_generation: Long::new(&ALLOCATOR, generation as u64),
             geometry,
@@ -236,7 +243,9 @@ impl Volume {
 
     /// Changes the superblock in memory; [`Volume::sync`] brings it to the disk.
     pub(crate) fn update_superblock<R>(&self, change: impl FnOnce(&mut RawSuperBlock) -> R) -> R {
-        change(&mut self.superblock.lock())
+        let mut superblock = self.superblock.lock();
+        superblock.changed = true;
+        change(&mut superblock.raw)
     }
 
     /// Marks the disk as in use, durably, before anything else is written.
@@ -300,17 +309,24 @@ impl Volume {
     }
 
     fn store_superblock(&self, now_seconds: i64) -> Result<()> {
-        let mut raw = self.superblock.lock();
+        let mut guard = self.superblock.lock();
+        let Superblock { raw, changed } = &mut *guard;
+        let before = (raw.s_free_blocks_count_lo, raw.s_free_blocks_count_hi, raw.s_free_inodes_count);
         let free = self.free_blocks.load();
         raw.s_free_blocks_count_lo.set(free as u32);
         if self.geometry.incompat.contains(crate::format::feature::Incompat::BIT64) {
             raw.s_free_blocks_count_hi.set((free >> 32) as u32);
         }
         raw.s_free_inodes_count.set(self.free_inodes.load() as u32);
+        // The time of the last write alone is no reason for another one.
+        if !*changed && before == (raw.s_free_blocks_count_lo, raw.s_free_blocks_count_hi, raw.s_free_inodes_count) {
+            return Ok(());
+        }
+        *changed = false;
         raw.s_wtime.set(now_seconds as u32);
         raw.s_wtime_hi = (now_seconds >> 32) as u8;
         if self.geometry.has_checksums() {
-            let checksum = superblock_checksum(&raw);
+            let checksum = superblock_checksum(raw);
             raw.s_checksum.set(checksum);
         }
         let block = SUPERBLOCK_OFFSET >> self.geometry.block_bits;
