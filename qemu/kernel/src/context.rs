@@ -39,6 +39,8 @@ pub struct Context {
     pub doomed: Option<ExitStatus>,
     /// A message for a receiver, to be copied to it once its vspace is loaded.
     pub incoming: Option<Incoming>,
+    /// The message whose answer it waits for.
+    pub request: Option<Request>,
     /// A request whose server answered RETRY, while the buffer is being faulted in.
     pub retry: Option<Retry>,
     /// Pages of the system call's buffers below this address were faulted in already.
@@ -90,8 +92,8 @@ pub enum Wait {
         /// Where the message goes.
         buffer: usize,
     },
-    /// The answer to a message of its own.
-    Answer(Request),
+    /// The answer to a message of its own: [`Context::request`].
+    Answer,
     /// A page that a server has been asked for.
     Page {
         /// The message's name.
@@ -152,6 +154,7 @@ impl Context {
             deadline: None,
             doomed: None,
             incoming: None,
+            request: None,
             retry: None,
             prefaulted: 0,
         }

@@ -86,7 +86,11 @@ impl Kernel {
                 self.sockets[socket].receivers.remove(&mut self.contexts, id);
                 self.release_socket(socket);
             }
-            Wait::Answer(request) => self.cancel_request(cpu, id, request),
+            Wait::Answer => {
+                if let Some(request) = self.contexts[id].request.take() {
+                    self.cancel_request(cpu, id, request);
+                }
+            }
             Wait::Page { tag, .. } => {
                 self.detach(cpu, id, tag);
                 if let Some(retry) = self.contexts[id].retry.take() {

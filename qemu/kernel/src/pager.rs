@@ -99,7 +99,7 @@ impl Kernel {
         let mut revoked = Revoked::new();
         loop {
             let (core, mut machine) = self.pager_and_machine();
-            let outcome = core.fault(&mut machine, &fault, &mut revoked, clock::now_ns());
+            let outcome = core.fault(&mut machine, &fault, &mut revoked, clock::coarse_ns());
             self.flush_revoked(&mut revoked);
             match outcome {
                 FaultOutcome::Resume => {

@@ -9,7 +9,7 @@ use crate::arch::cpu::{self, Cpu, MAX_CPUS};
 use crate::arch::entry::Frame;
 use crate::arch::idt::vector;
 use crate::arch::lock::Guard;
-use crate::arch::{apic, instructions, paging, user_copy};
+use crate::arch::{apic, clock, instructions, paging, user_copy};
 use crate::context::{Context, State};
 use crate::kernel::{KERNEL, Kernel};
 use crate::queue::Queue;
@@ -107,6 +107,7 @@ impl Kernel {
         if own.ticks >= QUANTUM {
             own.preempt = true;
         }
+        clock::note_tick();
         self.expire_deadlines();
     }
 
@@ -167,10 +168,12 @@ impl Kernel {
         cpu.set_fs_base(context.fs_base);
         let frame = context.registers.as_ptr();
         cpu.set_frame(frame);
-        if let Some(incoming) = context.incoming.take()
-            && user_copy::write(incoming.buffer, &incoming.sqe).is_err()
-        {
-            context.set_result(Err(Error::new(EFAULT)));
+        if let Some(incoming) = &context.incoming {
+            let written = user_copy::write(incoming.buffer, &incoming.sqe);
+            context.incoming = None;
+            if written.is_err() {
+                context.set_result(Err(Error::new(EFAULT)));
+            }
         }
         frame
     }

@@ -90,7 +90,7 @@ pub use fault::{Fault, FaultOutcome, Origin};
 pub use mapping::{NewMapping, Protect};
 pub use message::{Event, Wake};
 pub use mmu::{MapError, Mmu};
-pub use request::{BounceDirection, BounceStep, Buffer, NewRequest, RETRIES_BEFORE_BOUNCE};
+pub use request::{BounceDirection, BounceStep, Buffer, NewRequest, RETRIES_BEFORE_BOUNCE, Submitted};
 pub use revoke::{Revocation, Revoked};
 pub use units::{FilePage, Frame, Progress, Rights, Sharing, SocketId, Translation, VirtPage, VspaceId, WaiterId};
 

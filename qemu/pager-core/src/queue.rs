@@ -59,6 +59,21 @@ pub(crate) struct Client {
     pub(crate) requests: u32,
 }
 
+impl Client {
+    /// Nothing of the client is queued before a new request, and it is under its cap.
+    #[inline]
+    pub(crate) fn may_have_request(&self, cap: u16) -> bool {
+        let queue = Queue::Ordinary as usize;
+        self.queued[queue].is_empty() && self.delivered[queue] < cap
+    }
+
+    /// A request went to the server past the queue.
+    #[inline]
+    pub(crate) fn request_delivered(&mut self) {
+        self.delivered[Queue::Ordinary as usize] += 1;
+    }
+}
+
 impl Pager {
     /// Makes a socket.
     pub fn open_socket(&mut self) -> Result<SocketId, PagerError> {

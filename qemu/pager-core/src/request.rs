@@ -51,6 +51,15 @@ pub struct NewRequest {
     pub buffer: Option<Buffer>,
 }
 
+/// A request that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Submitted {
+    /// Its name.
+    pub tag: Tag,
+    /// It went past the queue: the caller gives it to the receiver that it named.
+    pub delivered: bool,
+}
+
 /// Which way the bytes of a bounce buffer go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BounceDirection {
@@ -104,23 +113,38 @@ impl Pager {
     /// Queues a request. Prefault its buffer before ([`Pager::first_missing`]); no more than
     /// [`PREFAULT_MAX`] bytes of it.
     pub fn submit(&mut self, socket: SocketId, new: &NewRequest, now: u64) -> Result<Tag, PagerError> {
+        self.submit_to(socket, new, None, now).map(|submitted| submitted.tag)
+    }
+
+    /// As [`Pager::submit`]. If `receiver`, who waits for ordinary messages, may have it now, it is delivered
+    /// without passing through the queue: nothing else can be deliverable, or nobody would wait.
+    #[inline]
+    pub fn submit_to(
+        &mut self,
+        socket: SocketId,
+        new: &NewRequest,
+        receiver: Option<u64>,
+        now: u64,
+    ) -> Result<Submitted, PagerError> {
         self.live_socket(socket)?;
         if new.buffer.is_some_and(|buffer| buffer.address.checked_add(buffer.length).is_none()) {
             return Err(PagerError::BadRange);
         }
         let client = self.client_of(socket, new.vspace)?;
-        if self.clients[client].requests >= self.config.outstanding {
+        let record = &mut self.clients[client];
+        if record.requests >= self.config.outstanding {
             return Err(PagerError::TooManyTags);
         }
+        let receiver = receiver.filter(|_| record.may_have_request(self.config.requests_delivered));
         self.owe_event()?;
         let made = self.new_message(Message {
             tag: Tag(0),
             socket,
             client,
             vspace: new.vspace,
-            state: State::Queued,
+            state: if receiver.is_some() { State::Delivered } else { State::Queued },
             since: now,
-            receiver: 0,
+            receiver: receiver.unwrap_or(0),
             caller: new.sqe.caller,
             queued: Links::new(),
             of_object: Links::new(),
@@ -135,9 +159,14 @@ impl Pager {
             }),
         });
         let index = made.inspect_err(|_| self.owed -= 1)?;
-        self.clients[client].requests += 1;
-        self.enqueue(index, now);
-        Ok(self.messages[index].tag)
+        let record = &mut self.clients[client];
+        record.requests += 1;
+        if receiver.is_some() {
+            record.request_delivered();
+        } else {
+            self.enqueue(index, now);
+        }
+        Ok(Submitted { tag: self.messages[index].tag, delivered: receiver.is_some() })
     }
 
     /// The first address of the buffer's first [`PREFAULT_MAX`] bytes, at or after `from`, whose

@@ -12,12 +12,25 @@ pub const TICKS_PER_SECOND: u32 = 1000;
 static SCALE: AtomicU64 = AtomicU64::new(1 << 32);
 static START: AtomicU64 = AtomicU64::new(0);
 static APIC_HZ: AtomicU64 = AtomicU64::new(0);
+static COARSE: AtomicU64 = AtomicU64::new(0);
 
 /// Nanoseconds since boot.
 #[inline]
 pub fn now_ns() -> u64 {
     let ticks = rdtsc().wrapping_sub(START.load(Ordering::Relaxed));
     ((u128::from(ticks) * u128::from(SCALE.load(Ordering::Relaxed))) >> 32) as u64
+}
+
+/// Nanoseconds since boot at the last tick of any CPU: cheap, and good enough to tell how long something has
+/// been waiting.
+#[inline]
+pub fn coarse_ns() -> u64 {
+    COARSE.load(Ordering::Relaxed)
+}
+
+/// A tick: the coarse clock moves.
+pub fn note_tick() {
+    COARSE.store(now_ns(), Ordering::Relaxed);
 }
 
 /// Measures both clocks; the local APIC must be on.

@@ -25,6 +25,7 @@ global_asm!(
     r#"
 .text
 .balign 16
+.globl user_probe_read, user_probe_write, user_probe_end
 .globl user_copy, user_copy_start, user_copy_end, user_copy_failed
 user_copy:
     mov rcx, rdx
@@ -40,11 +41,25 @@ user_copy_end:
 user_copy_failed:
     mov eax, 1
     ret
+
+# rdi: address. Touches the byte there, changing nothing.
+user_probe_read:
+    mov al, [rdi]
+    xor eax, eax
+    ret
+user_probe_write:
+    lock or byte ptr [rdi], 0
+    xor eax, eax
+    ret
+user_probe_end:
 "#
 );
 
 unsafe extern "C" {
     fn user_copy(to: *mut u8, from: *const u8, len: usize) -> Answer;
+    fn user_probe_read(address: usize) -> Answer;
+    fn user_probe_write(address: usize) -> Answer;
+    static user_probe_end: u8;
     static user_copy_start: u8;
     static user_copy_end: u8;
     static user_copy_failed: u8;
@@ -66,6 +81,22 @@ pub fn write(to: usize, from: &[u8]) -> Result<(), Unmapped> {
     unsafe { check(user_copy(to as *mut u8, from.as_ptr(), from.len())) }
 }
 
+/// Whether the program could load the byte at `address`, which is in the user half.
+#[inline]
+pub fn can_read(address: usize) -> bool {
+    debug_assert!(address < 1 << 47);
+    // SAFETY: a load from the user half, where faults are recovered.
+    unsafe { user_probe_read(address).failed == 0 }
+}
+
+/// Whether the program could store to `address`, which is in the user half.
+#[inline]
+pub fn can_write(address: usize) -> bool {
+    debug_assert!(address < 1 << 47);
+    // SAFETY: as in `can_read`; or-ing zero changes nothing, atomically.
+    unsafe { user_probe_write(address).failed == 0 }
+}
+
 #[inline]
 fn check(answer: Answer) -> Result<(), Unmapped> {
     if answer.failed == 0 { Ok(()) } else { Err(Unmapped { address: answer.address }) }
@@ -74,7 +105,8 @@ fn check(answer: Answer) -> Result<(), Unmapped> {
 /// A page fault in the kernel: if it came from a copy, the copy goes on by failing.
 pub(super) fn recover(frame: &mut Frame, address: usize) -> bool {
     let (start, end) = ((&raw const user_copy_start) as usize, (&raw const user_copy_end) as usize);
-    let inside = (start..end).contains(&frame.rip) && address < 1 << 47;
+    let probe = user_probe_read as *const () as usize..(&raw const user_probe_end) as usize;
+    let inside = ((start..end).contains(&frame.rip) || probe.contains(&frame.rip)) && address < 1 << 47;
     if inside {
         frame.rip = (&raw const user_copy_failed) as usize;
         frame.rdx = address;

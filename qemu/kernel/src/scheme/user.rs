@@ -18,7 +18,7 @@ mod lend;
 mod receive;
 mod retry;
 
-pub use call::{Message, Request, Then};
+pub use call::{Mapping, Message, Request, Then};
 pub use copy::socket_call;
 pub use receive::{answer_by_write, receive_by_read};
 pub use retry::Retry;
@@ -145,7 +145,7 @@ impl Kernel {
     pub fn notify_server(&mut self, cpu: &Cpu, id: Id<Socket>, sqe: Sqe) {
         if self.sockets[id].state != Serving::Dead {
             // Without memory for it the server keeps a file open too long; nothing waits for it.
-            let _ = self.pager.notify(self.sockets[id].pager, sqe, clock::now_ns());
+            let _ = self.pager.notify(self.sockets[id].pager, sqe, clock::coarse_ns());
             self.deliver_notices(cpu);
         }
     }

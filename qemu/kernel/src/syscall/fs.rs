@@ -16,6 +16,7 @@ use syscall::data::{GlobalSchemes, NewFdParams, Stat};
 use syscall::error::{EBADF, EINVAL, ENAMETOOLONG, ENOENT, ENOSYS, EOPNOTSUPP, ESPIPE, Error, Result};
 use syscall::flag::*;
 use syscall::schemev2::Opcode;
+use zerocopy::IntoBytes;
 
 /// The longest name in a kernel scheme.
 const NAME_MAX: usize = 256;
@@ -378,7 +379,7 @@ fn remote(k: &Kernel, id: Id<Context>, fd: usize, opcode: Opcode) -> Result<Mess
 /// CALL: (descriptor, payload, length, count of metadata words and flags, metadata).
 pub fn call(k: &mut Kernel, cpu: &Cpu, id: Id<Context>, args: [usize; 5]) -> Outcome {
     /// The most metadata words; a server sees three of them.
-    const WORDS: usize = 8;
+    const WORDS: usize = 5;
     let [fd, payload, len, flags, pointer] = args;
     let (count, flags) = (flags & 0xff, CallFlags::from_bits_truncate(flags & !0xff));
     let file = k.description(id, fd)?;
@@ -387,11 +388,7 @@ pub fn call(k: &mut Kernel, cpu: &Cpu, id: Id<Context>, args: [usize; 5]) -> Out
         return Err(Error::new(EOPNOTSUPP).into());
     }
     let mut words = [0u64; WORDS];
-    let mut bytes = [[0u8; 8]; WORDS];
-    k.read_user(cpu, id, UserSlice::new(pointer, count * 8)?, bytes[..count].as_flattened_mut())?;
-    for (word, bytes) in words.iter_mut().zip(&bytes[..count]) {
-        *word = u64::from_ne_bytes(*bytes);
-    }
+    k.read_user(cpu, id, UserSlice::new(pointer, count * 8)?, words[..count].as_mut_bytes())?;
     match k.descriptions[file].file {
         File::Socket(socket) => user::socket_call(k, cpu, id, socket, payload, &words),
         File::Remote { socket, number } => {

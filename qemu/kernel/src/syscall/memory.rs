@@ -5,10 +5,11 @@ use crate::arch::cpu::Cpu;
 use crate::context::Context;
 use crate::file::File;
 use crate::kernel::Kernel;
-use crate::scheme::user::{Message, Then};
+use crate::scheme::user::{Mapping, Message, Then};
 use crate::scheme::{memory, proc};
 use crate::vspace::user::UserSlice;
 use crate::vspace::{MAP_END, Rights, Vspace};
+use alloc::boxed::Box;
 use kernel_logic::arena::Id;
 use kernel_logic::span::Span;
 use syscall::PAGE_SIZE;
@@ -45,7 +46,7 @@ pub fn map_into(k: &mut Kernel, cpu: &Cpu, id: Id<Context>, fd: usize, vspace: I
                 .with(3, map.offset as u64);
             k.retain_vspace(vspace);
             let map = Map { offset: map.offset, size: map.size, flags: map.flags, address: map.address };
-            k.call_server(cpu, id, message, Then::Map { vspace, map })
+            k.call_server(cpu, id, message, Then::Map(Box::new(Mapping { vspace, map })))
         }
         File::Memory(memory) => Ok(memory::map(k, cpu, vspace, memory, map)?),
         File::Proc(_) => Ok(proc::map(k, cpu, file, vspace, map)?),

@@ -109,7 +109,12 @@ impl Kernel {
         let mut page = slice.address & !(PAGE_SIZE - 1);
         while page < end {
             // A page that was faulted in for this call is not waited for twice: RETRY is for that.
-            if page >= self.contexts[id].prefaulted && !self.vspaces[vspace].allows(page, access) {
+            let allowed = match access {
+                Access::Read => user_copy::can_read(page),
+                Access::Write => user_copy::can_write(page),
+                Access::Execute => self.vspaces[vspace].allows(page, access),
+            };
+            if !allowed && page >= self.contexts[id].prefaulted {
                 let faulted = self.fault(cpu, id, page, access, FaultOrigin::SystemCall);
                 if !matches!(faulted, Err(Stop::Fail(_))) {
                     self.contexts[id].prefaulted = page + PAGE_SIZE;

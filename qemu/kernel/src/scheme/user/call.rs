@@ -9,11 +9,12 @@ use crate::kernel::Kernel;
 use crate::syscall::{Outcome, Stop};
 use crate::vspace::user::UserSlice;
 use crate::vspace::{SchemeMapping, Vspace};
+use alloc::boxed::Box;
 use kernel_logic::arena::Id;
 use pager_abi::fault::Access;
 use pager_abi::grant::lazy_protection;
 use pager_abi::{PREFAULT_MAX, Tag};
-use pager_core::{Buffer, NewRequest, VspaceId, WaiterId};
+use pager_core::{Buffer, NewRequest, Submitted, VspaceId, WaiterId};
 use syscall::data::Map;
 use syscall::error::{EFAULT, EINVAL, EIO, ENODEV, Error, Result};
 use syscall::flag::{MapFlags, O_APPEND};
@@ -24,8 +25,8 @@ use syscall::schemev2::{Cqe, CqeOpcode, NewFdFlags, Opcode, Sqe};
 pub struct Message {
     socket: Id<Socket>,
     file: Option<Id<Description>>,
-    sqe: Sqe,
-    buffer: Option<Buffer>,
+    /// The client is filled in when it is sent.
+    request: NewRequest,
 }
 
 /// What the answer means to the system call.
@@ -50,12 +51,16 @@ pub enum Then {
         flags: usize,
     },
     /// It is what is mapped.
-    Map {
-        /// Where; held.
-        vspace: Id<Vspace>,
-        /// What was asked for.
-        map: Map,
-    },
+    Map(Box<Mapping>),
+}
+
+/// A mapping that is being made.
+#[derive(Clone, Debug)]
+pub struct Mapping {
+    /// Where; held.
+    pub vspace: Id<Vspace>,
+    /// What was asked for.
+    pub map: Map,
 }
 
 /// A message that was sent and whose answer a context waits for.
@@ -69,8 +74,6 @@ pub struct Request {
     pub opcode: u8,
     /// The open file, held; without one the socket is held.
     pub file: Option<Id<Description>>,
-    /// The client's memory that belongs to it.
-    pub buffer: Option<Buffer>,
     /// What the answer means.
     pub then: Then,
 }
@@ -88,13 +91,14 @@ impl Message {
     #[inline]
     pub fn without_file(opcode: Opcode, socket: Id<Socket>, args: [u64; 6]) -> Self {
         let sqe = Sqe { opcode: opcode as u8, args, ..Sqe::default() };
-        Self { socket, file: None, sqe, buffer: None }
+        let request = NewRequest { sqe, vspace: VspaceId(0), waiter: WaiterId(0), buffer: None };
+        Self { socket, file: None, request }
     }
 
     /// Sets an argument.
     #[inline]
     pub fn with(mut self, index: usize, value: u64) -> Self {
-        self.sqe.args[index] = value;
+        self.request.sqe.args[index] = value;
         self
     }
 
@@ -113,16 +117,16 @@ impl Message {
     /// With a buffer: arguments 1 and 2.
     #[inline]
     pub fn buffered(mut self, slice: UserSlice, read: bool, write: bool) -> Self {
-        self.sqe.args[1] = slice.address as u64;
-        self.sqe.args[2] = slice.len as u64;
+        self.request.sqe.args[1] = slice.address as u64;
+        self.request.sqe.args[2] = slice.len as u64;
         let rights = pager_core::Rights { read, write, execute: false };
-        self.buffer = Some(Buffer { address: slice.address as u64, length: slice.len as u64, rights });
+        self.request.buffer = Some(Buffer { address: slice.address as u64, length: slice.len as u64, rights });
         self
     }
 
     /// It is a write that goes to the end of the file.
     pub fn is_append(&self, flags: usize) -> bool {
-        self.sqe.opcode == Opcode::Write as u8 && flags & O_APPEND != 0
+        self.request.sqe.opcode == Opcode::Write as u8 && flags & O_APPEND != 0
     }
 }
 
@@ -143,18 +147,11 @@ pub fn demux(result: u64) -> Result<usize> {
 
 impl Kernel {
     /// Sends `message` for context `id`, which waits for the answer. A buffer is faulted in before, as the
-    /// caller.
+    /// caller. A receiver that waits gets the message at once and runs next.
     #[inline]
-    pub fn call_server(&mut self, cpu: &Cpu, id: Id<Context>, message: Message, then: Then) -> Outcome {
-        let request = match self.send(cpu, id, message) {
-            Ok(tag) => Request {
-                socket: message.socket,
-                tag,
-                opcode: message.sqe.opcode,
-                file: message.file,
-                buffer: message.buffer,
-                then,
-            },
+    pub fn call_server(&mut self, cpu: &Cpu, id: Id<Context>, mut message: Message, then: Then) -> Outcome {
+        let (tag, receiver) = match self.send(cpu, id, &mut message) {
+            Ok(sent) => sent,
             Err(stop) => {
                 self.drop_then(cpu, then);
                 return Err(stop);
@@ -164,33 +161,50 @@ impl Kernel {
             Some(file) => self.retain_description(file),
             None => self.sockets[message.socket].refs += 1,
         }
-        self.contexts[id].state = State::Waiting(Wait::Answer(request));
-        self.kick(cpu, message.socket);
+        let context = &mut self.contexts[id];
+        context.state = State::Waiting(Wait::Answer);
+        let Message { socket, file, .. } = message;
+        context.request = Some(Request { socket, tag, opcode: message.request.sqe.opcode, file, then });
+        match receiver {
+            Some(receiver) => {
+                message.request.sqe.tag = tag.0;
+                self.give(cpu, socket, receiver, &message.request.sqe);
+            }
+            None => self.kick(cpu, socket),
+        }
         Err(Stop::Wait)
     }
 
+    /// The message's name, and the receiver that it is given to if it needs no queue.
     #[inline]
-    fn send(&mut self, cpu: &Cpu, id: Id<Context>, mut message: Message) -> core::result::Result<Tag, Stop> {
+    fn send(
+        &mut self,
+        cpu: &Cpu,
+        id: Id<Context>,
+        message: &mut Message,
+    ) -> core::result::Result<(Tag, Option<Id<Context>>), Stop> {
         let socket = &self.sockets[message.socket];
-        let pager = socket.pager;
+        let (pager, serving) = (socket.pager, socket.state);
+        let receiver = socket.receivers.first().filter(|_| serving == Serving::Paging);
         let vspace = self.contexts[id].vspace.ok_or(Error::new(EFAULT))?;
-        match socket.state {
+        match serving {
             Serving::Dead => return Err(Error::new(ENODEV).into()),
             Serving::Paging => {}
-            Serving::Portable => lend::cut(&mut message.sqe, &mut message.buffer),
+            Serving::Portable => lend::cut(&mut message.request),
         }
-        if let Some(buffer) = &message.buffer {
-            let most = if socket.state == Serving::Paging { PREFAULT_MAX } else { usize::MAX };
+        if let Some(buffer) = &message.request.buffer {
+            let most = if serving == Serving::Paging { PREFAULT_MAX } else { usize::MAX };
             let slice = UserSlice::new(buffer.address as usize, buffer.length as usize)?.first(most);
             self.prefault(cpu, id, slice, buffer_access(buffer))?;
         }
-        let new = NewRequest {
-            sqe: message.sqe,
-            vspace: VspaceId(vspace.raw()),
-            waiter: WaiterId(u64::from(id.raw())),
-            buffer: message.buffer,
-        };
-        Ok(self.pager.submit(pager, &new, clock::now_ns()).map_err(|error| Error::new(error.errno()))?)
+        let receiver = receiver.filter(|&receiver| self.takes_ordinary(receiver));
+        message.request.vspace = VspaceId(vspace.raw());
+        message.request.waiter = WaiterId(u64::from(id.raw()));
+        let to = receiver.map(|receiver| u64::from(receiver.raw()));
+        match self.pager.submit_to(pager, &message.request, to, clock::coarse_ns()) {
+            Ok(Submitted { tag, delivered }) => Ok((tag, receiver.filter(|_| delivered))),
+            Err(error) => Err(Error::new(error.errno()).into()),
+        }
     }
 
     /// The answer to context `id`'s request is here.
@@ -249,7 +263,7 @@ impl Kernel {
                 };
                 return self.open_file(cpu, id, *out, file, *flags, position(extra, 0)).map(Some);
             }
-            Then::Map { vspace, map } => return self.map_answer(cpu, request, *vspace, map, cqe).map(Some),
+            Then::Map(mapping) => return self.map_answer(cpu, request, mapping.vspace, &mapping.map, cqe).map(Some),
         }
         Ok(Some(value))
     }
@@ -288,8 +302,8 @@ impl Kernel {
 
     #[inline]
     fn drop_then(&mut self, cpu: &Cpu, then: Then) {
-        if let Then::Map { vspace, .. } = then {
-            self.release_vspace(cpu, vspace);
+        if let Then::Map(mapping) = then {
+            self.release_vspace(cpu, mapping.vspace);
         }
     }
 }

@@ -24,9 +24,9 @@ pub fn socket_call(
     id: Id<Context>,
     socket: Id<Socket>,
     payload: UserSlice,
-    words: &[u64; 8],
+    words: &[u64; 5],
 ) -> Outcome {
-    let [verb, a, b, c, d, ..] = *words;
+    let [verb, a, b, c, d] = *words;
     if k.sockets[socket].state == Serving::Dead {
         return Err(Error::new(EBADF).into());
     }

@@ -12,7 +12,7 @@ use crate::vspace::{Backing, MAP_END, Region, Rights, Vspace};
 use kernel_logic::arena::Id;
 use kernel_logic::span::Span;
 use pager_abi::Tag;
-use pager_core::Buffer;
+use pager_core::{Buffer, NewRequest};
 use syscall::PAGE_SIZE;
 use syscall::error::{EFAULT, ENOMEM, Error, Result};
 use syscall::schemev2::{Opcode, Sqe};
@@ -32,7 +32,7 @@ pub struct Lent {
 }
 
 /// Cuts a buffer to what can be lent.
-pub fn cut(sqe: &mut Sqe, buffer: &mut Option<Buffer>) {
+pub fn cut(NewRequest { sqe, buffer, .. }: &mut NewRequest) {
     if let Some(buffer) = buffer {
         let in_first_page = buffer.address % PAGE_SIZE as u64;
         buffer.length = buffer.length.min((PAGES_MAX * PAGE_SIZE) as u64 - in_first_page);

@@ -81,7 +81,7 @@ impl Kernel {
     fn next_message(&mut self, receiver: Id<Context>, id: Id<Socket>, mask: u64) -> Option<Sqe> {
         let socket = &self.sockets[id];
         let portable = socket.state == Serving::Portable;
-        let mut sqe = self.pager.receive(socket.pager, mask, u64::from(receiver.raw()), clock::now_ns())?;
+        let mut sqe = self.pager.receive(socket.pager, mask, u64::from(receiver.raw()), clock::coarse_ns())?;
         if portable {
             self.lend(receiver, id, &mut sqe);
         }
@@ -95,20 +95,37 @@ impl Kernel {
         let mut next = self.sockets[id].receivers.first();
         while let Some(receiver) = next {
             next = Queue::after(&self.contexts, receiver);
-            let State::Waiting(Wait::Receive { mask, buffer, .. }) = self.contexts[receiver].state else {
+            let State::Waiting(Wait::Receive { mask, .. }) = self.contexts[receiver].state else {
                 unreachable!("a receiver in the queue waits for a message")
             };
             if !self.pager.deliverable(self.sockets[id].pager, mask) {
                 continue;
             }
-            let Some(sqe) = self.next_message(receiver, id, mask) else { continue };
-            self.sockets[id].receivers.remove(&mut self.contexts, receiver);
-            let context = &mut self.contexts[receiver];
-            context.incoming = Some(Incoming { sqe, buffer });
-            context.set_result(Ok(SQE_BYTES));
-            self.release_socket(id);
-            self.hand_over(cpu, receiver);
+            if let Some(sqe) = self.next_message(receiver, id, mask) {
+                self.give(cpu, id, receiver, &sqe);
+            }
         }
+    }
+
+    /// A waiting receiver gets its message, and runs next on this CPU.
+    #[inline]
+    pub fn give(&mut self, cpu: &Cpu, id: Id<Socket>, receiver: Id<Context>, sqe: &Sqe) {
+        let socket = &mut self.sockets[id];
+        socket.receivers.remove(&mut self.contexts, receiver);
+        // Clients and the server's own descriptor hold it too.
+        socket.refs -= 1;
+        let context = &mut self.contexts[receiver];
+        if let State::Waiting(Wait::Receive { buffer, .. }) = context.state {
+            context.incoming = Some(Incoming { sqe: *sqe, buffer });
+        }
+        context.set_result(Ok(SQE_BYTES));
+        self.hand_over(cpu, receiver);
+    }
+
+    /// A receiver waits for ordinary messages.
+    #[inline]
+    pub fn takes_ordinary(&self, receiver: Id<Context>) -> bool {
+        matches!(self.contexts[receiver].state, State::Waiting(Wait::Receive { mask, .. }) if mask & QUEUE_ORDINARY != 0)
     }
 
     /// One answer from the program.
@@ -125,7 +142,7 @@ impl Kernel {
         let server = self.contexts[id].vspace.ok_or(Error::new(EFAULT))?;
         let pager = self.sockets[socket].pager;
         let mut revoked = Revoked::new();
-        let now = clock::now_ns();
+        let now = clock::coarse_ns();
         let (core, mut machine) = self.pager_and_machine();
         let answered = core.answer(&mut machine, pager, VspaceId(server.raw()), cqe, &mut revoked, now);
         if !revoked.is_empty() {
@@ -157,14 +174,19 @@ impl Kernel {
 
     #[inline]
     fn wake(&mut self, cpu: &Cpu, id: Id<Context>, why: Wake) {
-        let state = core::mem::replace(&mut self.contexts[id].state, State::Ready);
-        match (state, why) {
-            (State::Waiting(Wait::Answer(request)), Wake::Answer(cqe)) => self.complete(cpu, id, request, &cqe),
-            (State::Waiting(Wait::Page { origin, .. }), Wake::FaultSettled) => self.page_came(cpu, id, origin),
-            (State::Waiting(Wait::Page { origin, .. }), Wake::FaultFailed(errno)) => {
+        let context = &mut self.contexts[id];
+        match (&context.state, why) {
+            (State::Waiting(Wait::Answer), why) => {
+                let request = context.request.take().expect("who waits for an answer has a request");
+                match why {
+                    Wake::Answer(cqe) => self.complete(cpu, id, request, &cqe),
+                    why => self.retry_request(cpu, id, request, why),
+                }
+            }
+            (&State::Waiting(Wait::Page { origin, .. }), Wake::FaultSettled) => self.page_came(cpu, id, origin),
+            (&State::Waiting(Wait::Page { origin, .. }), Wake::FaultFailed(errno)) => {
                 self.page_failed(cpu, id, origin, errno)
             }
-            (State::Waiting(Wait::Answer(request)), why) => self.retry_request(cpu, id, request, why),
             (state, why) => unreachable!("{id:?} is {state:?}, but was woken by {why:?}"),
         }
     }

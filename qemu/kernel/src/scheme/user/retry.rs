@@ -86,9 +86,9 @@ impl Kernel {
         loop {
             let Some(Retry { request, step }) = &self.contexts[id].retry else { return Ok(Progress::Done) };
             let (tag, step) = (request.tag, *step);
-            let buffer = request.buffer.ok_or(Error::new(EIO))?;
             let next = match step {
                 Step::Prefault { offset } => {
+                    let (_, buffer) = self.pager.request_buffer(tag).ok_or(Error::new(EIO))?;
                     if self.come(cpu, id, buffer.address + offset)? {
                         return Ok(Progress::Waits);
                     }
@@ -153,9 +153,10 @@ impl Kernel {
     fn queue_again(&mut self, cpu: &Cpu, id: Id<Context>) {
         let Some(Retry { request, .. }) = self.contexts[id].retry.take() else { return };
         let socket = request.socket;
-        match self.pager.requeue(request.tag, clock::now_ns()) {
+        match self.pager.requeue(request.tag, clock::coarse_ns()) {
             Ok(()) => {
-                self.contexts[id].state = State::Waiting(Wait::Answer(request));
+                self.contexts[id].state = State::Waiting(Wait::Answer);
+                self.contexts[id].request = Some(request);
                 self.kick(cpu, socket);
             }
             // The server died meanwhile.
@@ -170,7 +171,8 @@ impl Kernel {
     /// Faults in the page at `address`; `true`: the context waits for it.
     fn come(&mut self, cpu: &Cpu, id: Id<Context>, address: u64) -> Result<bool> {
         let retry = self.contexts[id].retry.as_ref().ok_or(Error::new(EIO))?;
-        let access = retry.request.buffer.as_ref().map(buffer_access).ok_or(Error::new(EIO))?;
+        let (_, buffer) = self.pager.request_buffer(retry.request.tag).ok_or(Error::new(EIO))?;
+        let access = buffer_access(&buffer);
         match self.fault(cpu, id, address as usize, access, FaultOrigin::Retry) {
             Ok(()) => Ok(false),
             Err(Stop::Wait) => Ok(true),
