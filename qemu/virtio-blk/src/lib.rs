@@ -229,8 +229,11 @@ impl<H: Hal, T: Transport> State<H, T> {
         let mut status = [STATUS_NONE_YET];
         self.headers.copy_out(slot * SLOT_SIZE + STATUS_OFFSET, &mut status);
         self.free_slots.push(slot);
-        let outcome = if popped.is_ok() && status == [STATUS_OK] { Ok(()) } else { Err(IoError::Device) };
-        Some((bio, outcome))
+        if popped.is_ok() && status == [STATUS_OK] {
+            return Some((bio, Ok(())));
+        }
+        log::error!("virtio-blk: {bio:?} of {} bytes failed: {popped:?}, status {}", bio.len(), status[0]);
+        Some((bio, Err(IoError::Device)))
     }
 }
 

@@ -105,7 +105,8 @@ impl Kernel {
         access: Access,
     ) -> core::result::Result<(), Stop> {
         let vspace = self.contexts[id].vspace.ok_or(Error::new(EFAULT))?;
-        let end = slice.address + slice.len;
+        // Nothing is anywhere: an empty slice's address need not be mapped.
+        let end = if slice.len == 0 { 0 } else { slice.address + slice.len };
         let mut page = slice.address & !(PAGE_SIZE - 1);
         while page < end {
             // A page that was faulted in for this call is not waited for twice: RETRY is for that.
