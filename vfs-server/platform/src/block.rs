@@ -186,7 +186,9 @@ pub fn flush(device: &dyn BlockDevice) -> Result<(), IoError> {
 
 fn bounce(len: usize) -> Result<Arc<Frames>, IoError> {
     let pages = len.div_ceil(PAGE_SIZE as usize).next_power_of_two();
-    Frames::alloc(pages.trailing_zeros() as u8).map(Arc::new).ok_or(IoError::NoMemory)
+    let order = pages.trailing_zeros() as u8;
+    let frames = Frames::alloc(order).ok_or(IoError::NoMemory);
+    frames.map(Arc::new).inspect_err(|error| log::error!("a bounce buffer of order {order}: {error}"))
 }
 
 fn submit_and_wait(
@@ -201,4 +203,5 @@ fn submit_and_wait(
     let segment = Segment { frames: frames.clone(), offset: 0, len };
     device.submit(Bio { op, sector, segments: alloc::vec![segment], end_io: done.end_io() });
     done.wait(what)
+        .inspect_err(|error| log::error!("{}: {what} of {len} bytes at sector {sector}: {error}", device.name()))
 }
