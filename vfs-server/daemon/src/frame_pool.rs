@@ -17,12 +17,16 @@ use user_rt::sync::Mutex;
 /// Bytes of a chunk: contiguous, so that the largest folio and every DMA buffer lies in one.
 const CHUNK: usize = 2 << 20;
 
-/// The orders that the buddy allocator keeps, 0 to 4: the largest folio is the largest block.
-const ORDERS: usize = 5;
+/// The largest order that is given out: the largest folio's.
+const ORDER_MAX: u8 = 4;
 
-/// Bytes of the largest block. Chunks are cut to multiples of it, so that no block, merged or not,
-/// reaches from one chunk into the next, which is next to it only in virtual memory.
-const BLOCK_MAX: usize = PAGE << (ORDERS - 1);
+/// Bytes of the largest block that is given out. Chunks are cut to multiples of it, so that no such
+/// block reaches from one chunk into the next, which is next to it only in virtual memory.
+const BLOCK_MAX: usize = PAGE << ORDER_MAX;
+
+/// The orders that the buddy allocator keeps: more than all memory together can merge to, for it
+/// loses two buddies of its highest order when it merges them.
+const ORDERS: usize = 33;
 
 const PAGE: usize = PAGE_SIZE as usize;
 
@@ -70,7 +74,7 @@ pub fn fill(pages: usize) -> syscall::Result<usize> {
 
 /// `4096 << order` bytes, aligned to their size; an order above 4 is never there.
 pub fn alloc(order: u8) -> Option<RawFrames> {
-    if usize::from(order) >= ORDERS {
+    if order > ORDER_MAX {
         return None;
     }
     let pages = 1usize << order;
