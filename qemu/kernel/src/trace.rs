@@ -6,7 +6,7 @@ use crate::context::Context;
 use core::sync::atomic::{AtomicBool, Ordering};
 use kernel_logic::arena::Id;
 use pager_abi::exit::ExitStatus;
-use pager_abi::fault::Access;
+use pager_abi::fault::{Access, PROVIDE_MMAP, ProvideMmap, RequestMmap, cqe_opcode};
 use syscall::schemev2::{Cqe, Opcode, Sqe};
 
 static ON: AtomicBool = AtomicBool::new(false);
@@ -45,12 +45,20 @@ pub fn fault(id: Id<Context>, address: usize, access: Access) {
 /// A server receives a message.
 #[inline]
 pub fn received(id: Id<Context>, sqe: &Sqe) {
+    if sqe.opcode == Opcode::RequestMmap as u8 {
+        trace!("{id:?} receives {:?}", RequestMmap::from_sqe(sqe));
+        return;
+    }
     trace!("{id:?} receives {:?} tag {:#x} {:x?}", Opcode::try_from_raw(sqe.opcode), sqe.tag, sqe.args);
 }
 
 /// A server answers.
 #[inline]
 pub fn answered(id: Id<Context>, cqe: &Cqe) {
+    if cqe_opcode(cqe) == PROVIDE_MMAP {
+        trace!("{id:?} answers {:x?}", ProvideMmap::from_cqe(cqe));
+        return;
+    }
     trace!("{id:?} answers tag {:#x}: {:?} flags {} extra {:x?}", cqe.tag, cqe.result as i64, cqe.flags, cqe.extra_raw);
 }
 

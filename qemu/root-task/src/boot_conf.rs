@@ -47,6 +47,11 @@ impl<'a> BootConf<'a> {
         })
     }
 
+    /// Whether the kernel prints messages and faults.
+    pub fn trace(self) -> bool {
+        self.value("trace") == Some("1")
+    }
+
     fn lines(self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.0.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.trim(), value.trim()))
     }
@@ -68,6 +73,7 @@ mod tests {
     #[test]
     fn what_is_missing_or_unknown_is_none() {
         assert_eq!(BootConf("").mode(), None);
+        assert!(!BootConf("trace=0").trace() && BootConf("mode=test\ntrace=1").trace());
         assert_eq!(BootConf("mode=party").mode(), None);
         assert_eq!(BootConf("mode=shell").programs().count(), 0);
     }

@@ -6,7 +6,8 @@ use root_task::{
     boot_archive::{Archive, Entry, HEADER, Sizes},
     boot_conf::{BootConf, Mode},
 };
-use user_rt::{descriptor::SCHEME_CREATION, first_process, power, println};
+use user_rt::syscall::{self, data::GlobalSchemes};
+use user_rt::{descriptor::SCHEME_CREATION, first_process, kernel_scheme, power, println};
 
 user_rt::first_process!(main);
 
@@ -27,6 +28,9 @@ fn run() -> Result<u8, String> {
     let conf = archive.find("etc/boot.conf").ok_or("the boot archive has no etc/boot.conf")?;
     let conf = BootConf(core::str::from_utf8(conf).map_err(|_| "etc/boot.conf is not text")?);
     let mode = conf.mode().ok_or("etc/boot.conf names no mode that is known")?;
+    if conf.trace() {
+        start_trace().map_err(|error| format!("the kernel has no trace: {error}"))?;
+    }
 
     if mode == Mode::Contract {
         // The programs are servers themselves.
@@ -44,6 +48,12 @@ fn run() -> Result<u8, String> {
     };
     server.unmount()?;
     Ok(tally.code())
+}
+
+/// Has the kernel print messages and faults.
+fn start_trace() -> syscall::Result<()> {
+    let switch = kernel_scheme::open(GlobalSchemes::Sys, "trace", syscall::O_RDWR)?;
+    switch.fd().write(b"1").map(|_| ())
 }
 
 /// The archive begins on the page after this image; where it ends, only its entries tell.
