@@ -21,7 +21,7 @@ use hashbrown::HashMap;
 use pager_abi::PAGE_SIZE;
 use platform::block::{self, Bio, BioOp, BlockDevice, Completion, IoError, SECTOR_SIZE, Segment};
 use platform::frame::Frames;
-use platform::lockdep::{BUFFER, BUFFER_CACHE, BUFFER_WRITE, BUFFER_WRITE_BACK, LEAF};
+use platform::lockdep::{BUFFER, BUFFER_CACHE, BUFFER_RESERVE, BUFFER_WRITE, BUFFER_WRITE_BACK, LEAF};
 use platform::sync::Mutex;
 
 /// A metadata block in memory.
@@ -48,11 +48,17 @@ pub struct BufferCache {
     clock: AtomicU64,
     table: Mutex<HashMap<u64, Arc<Buffer>>>,
     to_write: Arc<ToWrite>,
-    writing_back: Mutex<()>,
+    /// What a write-back copies blocks into; held by the one that is under way. Metadata I/O must not
+    /// wait for memory that only metadata I/O could free, so this and `reserve` are set aside.
+    bounce: Mutex<Arc<Frames>>,
+    /// For one block at a time, when there is no other memory.
+    reserve: Mutex<Arc<Frames>>,
 }
 
-/// Blocks that are being written at a time, at most: 64 KiB of 4 KiB blocks.
+/// Blocks that are being written at a time, at most: each is locked.
 const BATCH: usize = 16;
+/// Pages of the bounce memory as a power of two, as far as so many are there: 64 KiB, 16 blocks of 4 KiB.
+const BOUNCE_ORDER: u8 = 4;
 
 impl Buffer {
     #[inline]
@@ -93,17 +99,21 @@ impl Buffer {
 }
 
 impl BufferCache {
-    /// An empty cache of `device` that keeps at most `capacity` clean blocks of `block_size` bytes.
-    pub fn new(device: Arc<dyn BlockDevice>, block_size: u32, capacity: usize) -> Self {
-        Self {
+    /// An empty cache of `device` that keeps at most `capacity` clean blocks of `block_size` bytes (4096
+    /// at most).
+    pub fn new(device: Arc<dyn BlockDevice>, block_size: u32, capacity: usize) -> Result<Self> {
+        let bounce = (0..=BOUNCE_ORDER).rev().find_map(Frames::alloc).ok_or(IoError::NoMemory)?;
+        let reserve = Frames::alloc(0).ok_or(IoError::NoMemory)?;
+        Ok(Self {
             device,
             block_size: block_size as usize,
             capacity,
             clock: AtomicU64::new(0),
             table: Mutex::new(&BUFFER_CACHE, HashMap::new()),
             to_write: Arc::new(ToWrite(Mutex::new(&LEAF, Vec::new()))),
-            writing_back: Mutex::new(&BUFFER_WRITE_BACK, ()),
-        }
+            bounce: Mutex::new(&BUFFER_WRITE_BACK, Arc::new(bounce)),
+            reserve: Mutex::new(&BUFFER_RESERVE, Arc::new(reserve)),
+        })
     }
 
     /// The disk.
@@ -122,7 +132,7 @@ impl BufferCache {
         let mut bytes = buffer.bytes.lock_key(block);
         if bytes.is_none() {
             let mut fresh = vec![0; self.block_size];
-            block::read(&*self.device, self.sector(block), &mut fresh)?;
+            self.read_block(block, &mut fresh)?;
             *bytes = Some(fresh);
         }
         drop(bytes);
@@ -168,7 +178,7 @@ impl BufferCache {
     /// Consecutive blocks go in one write, several writes at a time. Who comes while another writes
     /// waits for it: what the other took from the list is on the disk too when this returns.
     pub fn write_back(&self) -> Result<()> {
-        let _one_at_a_time = self.writing_back.lock();
+        let bounce = self.bounce.lock();
         let mut blocks = core::mem::take(&mut *self.to_write.0.lock());
         blocks.sort_unstable();
         blocks.dedup();
@@ -177,25 +187,30 @@ impl BufferCache {
             blocks.iter().filter_map(|block| table.get(block).cloned()).collect()
         };
         let mut outcome = Ok(());
-        for batch in dirty.chunks(BATCH) {
-            if let Err(error) = self.write_batch(batch) {
+        for batch in dirty.chunks(BATCH.min(bounce.len() / self.block_size)) {
+            if let Err(error) = self.write_batch(batch, &bounce) {
                 outcome = Err(error);
             }
         }
         outcome
     }
 
-    /// Writes the dirty ones of `batch`, which are in ascending order, and waits for them.
-    fn write_batch(&self, batch: &[Arc<Buffer>]) -> Result<()> {
+    /// Writes the dirty ones of `batch`, which are in ascending order, and waits for them. `bounce` has
+    /// room for all of them.
+    fn write_batch(&self, batch: &[Arc<Buffer>], bounce: &Arc<Frames>) -> Result<()> {
         let _writing: Vec<_> = batch.iter().map(|buffer| buffer.writing.lock_key(buffer.block)).collect();
         let dirty: Vec<&Arc<Buffer>> =
             batch.iter().filter(|buffer| buffer.dirty.swap(false, Ordering::AcqRel)).collect();
-        let runs = dirty.chunk_by(|left, right| left.block + 1 == right.block);
+        let mut offset = 0;
+        let mut started = Vec::new();
         // Everything is submitted before anything is waited for.
-        let started: Vec<_> = runs.map(|run| (run, self.start_write(run))).collect();
+        for run in dirty.chunk_by(|left, right| left.block + 1 == right.block) {
+            started.push((run, self.start_write(run, bounce, offset)));
+            offset += run.len() * self.block_size;
+        }
         let mut outcome = Ok(());
         for (run, write) in started {
-            if let Err(error) = write.and_then(|write| write.wait("metadata write")) {
+            if let Err(error) = write.wait("metadata write") {
                 run.iter().for_each(|buffer| buffer.set_dirty());
                 outcome = Err(error.into());
             }
@@ -203,22 +218,52 @@ impl BufferCache {
         outcome
     }
 
-    /// Starts a write of consecutive blocks, from a copy of them.
-    fn start_write(&self, run: &[&Arc<Buffer>]) -> Result<Arc<Completion>, IoError> {
-        let len = run.len() * self.block_size;
-        let pages = len.div_ceil(PAGE_SIZE as usize).next_power_of_two();
-        let frames = Frames::alloc(pages.trailing_zeros() as u8).ok_or(IoError::NoMemory)?;
+    /// Starts a write of consecutive blocks, from a copy of them in `bounce`.
+    fn start_write(&self, run: &[&Arc<Buffer>], bounce: &Arc<Frames>, offset: usize) -> Arc<Completion> {
         for (index, buffer) in run.iter().enumerate() {
-            buffer.read(|bytes| frames.copy_in(index * self.block_size, bytes));
+            buffer.read(|bytes| bounce.copy_in(offset + index * self.block_size, bytes));
         }
         let done = Completion::new();
+        let segment = Segment { frames: bounce.clone(), offset, len: run.len() * self.block_size };
         self.device.submit(Bio {
             op: BioOp::Write,
             sector: self.sector(run[0].block),
-            segments: vec![Segment { frames: Arc::new(frames), offset: 0, len }],
+            segments: vec![segment],
             end_io: done.end_io(),
         });
-        Ok(done)
+        done
+    }
+
+    /// Reads a block into private memory.
+    fn read_block(&self, block: u64, to: &mut [u8]) -> Result<(), IoError> {
+        match block::read(&*self.device, self.sector(block), to) {
+            Err(IoError::NoMemory) => self.with_reserve(BioOp::Read, block, to),
+            outcome => outcome,
+        }
+    }
+
+    /// Writes `bytes` to `block` past the cache, and waits for it: for data that becomes a file's.
+    pub fn write_through(&self, block: u64, bytes: &mut [u8]) -> Result<(), IoError> {
+        match block::write(&*self.device, self.sector(block), bytes) {
+            Err(IoError::NoMemory) => self.with_reserve(BioOp::Write, block, bytes),
+            outcome => outcome,
+        }
+    }
+
+    /// One block's I/O in memory that was set aside for it.
+    fn with_reserve(&self, op: BioOp, block: u64, bytes: &mut [u8]) -> Result<(), IoError> {
+        let frames = self.reserve.lock();
+        if op == BioOp::Write {
+            frames.copy_in(0, bytes);
+        }
+        let done = Completion::new();
+        let segment = Segment { frames: frames.clone(), offset: 0, len: bytes.len() };
+        self.device.submit(Bio { op, sector: self.sector(block), segments: vec![segment], end_io: done.end_io() });
+        done.wait("metadata I/O")?;
+        if op == BioOp::Read {
+            frames.copy_out(0, bytes);
+        }
+        Ok(())
     }
 
     fn sector(&self, block: u64) -> u64 {

@@ -11,7 +11,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use platform::block::{self, SECTOR_SIZE};
+use platform::block::SECTOR_SIZE;
 
 use crate::allocation::blocks::{BlockRun, Purpose};
 use crate::error::{Error, Result};
@@ -244,8 +244,7 @@ impl Ext4Inode {
     fn write_first_block(&self, block: u64, contents: &[u8]) -> Result<()> {
         let mut bytes = vec![0; self.block_size() as usize];
         bytes[..contents.len()].copy_from_slice(contents);
-        let sector = block * (self.block_size() / SECTOR_SIZE);
-        block::write(&**self.volume.buffers.device(), sector, &bytes).map_err(|_| Error::Io)
+        self.volume.buffers.write_through(block, &mut bytes).map_err(|_| Error::Io)
     }
 
     /// Makes sure that every block of [pos, pos + len) is there; new ones are unwritten.

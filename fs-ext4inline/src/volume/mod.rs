@@ -123,7 +123,7 @@ impl Volume {
             return Err(Error::NotClean);
         }
         let capacity = BUFFER_BYTES >> geometry.block_bits;
-        let buffers = BufferCache::new(device, geometry.block_size() as u32, capacity);
+        let buffers = BufferCache::new(device, geometry.block_size() as u32, capacity)?;
 
         let mut places = Vec::with_capacity(geometry.groups as usize);
         let mut groups = Vec::with_capacity(geometry.groups as usize);

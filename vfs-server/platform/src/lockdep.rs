@@ -82,6 +82,8 @@ pub static BUFFER_WRITE_BACK: LockClass = LockClass::single("buffer write-back",
 pub static BUFFER_WRITE: LockClass = LockClass::ascending("buffer write", 66);
 /// A metadata buffer's bytes.
 pub static BUFFER: LockClass = LockClass::ascending("buffer", 68);
+/// The memory set aside for one block's I/O.
+pub static BUFFER_RESERVE: LockClass = LockClass::single("buffer reserve", 69);
 /// The table of metadata buffers.
 pub static BUFFER_CACHE: LockClass = LockClass::single("buffer cache", 70);
 /// Tables of the server: inode cache, open files, lists of dirty inodes.
