@@ -211,7 +211,7 @@ fn inodes() {
         ("extents depth", "extents", 0x2e, &[9], Corrupt::ExtentDepth),
         ("extents child", "extents", 0x38, &[0xff, 0xff, 0xff, 0xff], Corrupt::ExtentBlocks),
         ("extents child in metadata", "extents", 0x38, &[3, 0, 0, 0], Corrupt::ExtentBlocks),
-        ("inline size", "inline", 4, &[200, 0], Corrupt::InlineSize),
+        ("inline size", "directory", 4, &[200, 0], Corrupt::InlineSize),
         ("inline attribute's name", "inline", 0xa0 + 4 + 16, b"x", Corrupt::InlineAttribute),
         ("inline attributes' magic", "inline", 0xa0, &[1], Corrupt::InlineAttribute),
         ("inline value's place", "inline", 0xa0 + 4 + 2, &[0xff, 0xff], Corrupt::XattrValue),

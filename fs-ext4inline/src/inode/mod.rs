@@ -173,7 +173,7 @@ fn check_layout(volume: &Volume, kind: FileType, body: &InodeBody) -> Result<Lay
             return Err(Corrupt::InlineUse.into());
         }
         // Both the attribute's bounds and the size are checked here, and by every access again.
-        if size > inline::len(body)? as u64 {
+        if size > inline::len(body)? as u64 && kind != FileType::Regular {
             return Err(Corrupt::InlineSize.into());
         }
         return Ok(Layout::Inline);
