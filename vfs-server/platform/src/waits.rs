@@ -82,16 +82,17 @@ pub fn report() -> String {
         if let Some(doing) = task.doing {
             let _ = write!(text, "in {} of inode {} (tag {}) ", doing.what, doing.inode, doing.tag);
         }
-        let _ = write!(text, "waits for {} {:#x}", wait.class.name, wait.object);
-        if !wait.what.is_empty() {
-            let _ = write!(text, " ({})", wait.what);
-        }
-        match wait.holder {
-            Some(holder) => {
-                let name = TASKS[holder.index()].lock().name.unwrap_or("?");
-                let _ = write!(text, " held by task {} ({name})", holder.0);
+        if core::ptr::eq(wait.class, &lockdep::EVENT) {
+            let _ = write!(text, "waits for {}", wait.what);
+        } else {
+            let _ = write!(text, "waits for {} {:#x} ", wait.class.name, wait.object);
+            match wait.holder {
+                Some(holder) => {
+                    let name = TASKS[holder.index()].lock().name.unwrap_or("?");
+                    let _ = write!(text, "held by task {} ({name})", holder.0);
+                }
+                None => text.push_str("held by readers"),
             }
-            None => text.push_str(" held by nobody known"),
         }
         let _ = write!(text, " for {} us", now.saturating_sub(wait.since_ns) / 1000);
         lockdep::for_each_held(TaskId(index as u16), |class, object| {
