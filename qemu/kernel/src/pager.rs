@@ -339,12 +339,12 @@ impl Mmu for Machine<'_> {
         rights: pager_core::Rights,
     ) -> core::result::Result<(), MapError> {
         let table = &mut self.vspaces[vspace_id(vspace)].table;
-        let address = address_of(page);
-        if let Some(present) = translation(table.get(address)) {
-            return Err(MapError::Present(present));
-        }
         let entry = Entry::new(frame_of(frame), rights_of_core(rights).flags());
-        table.set(self.frames, address, entry).map(|_| ()).map_err(|_| MapError::NoMemory)
+        let old = table.insert(self.frames, address_of(page), entry).map_err(|_| MapError::NoMemory)?;
+        match translation(old) {
+            Some(present) => Err(MapError::Present(present)),
+            None => Ok(()),
+        }
     }
 
     fn protect(&mut self, vspace: VspaceId, page: VirtPage, rights: pager_core::Rights) -> Option<Translation> {
@@ -373,6 +373,26 @@ impl Mmu for Machine<'_> {
             Backing::Private | Backing::Shared => translation(vspace.table.get(address)),
             Backing::Physical | Backing::Pager | Backing::Scheme(_) | Backing::Lent => None,
         }
+    }
+
+    #[inline]
+    fn givable_run(&self, server: VspaceId, page: VirtPage, count: u64) -> u64 {
+        let regions = &self.vspaces[vspace_id(server)].regions;
+        let (mut at, end) = (page, page.forward(count));
+        while at < end {
+            match regions.find(address_of(at)) {
+                Some((span, Region { backing: Backing::Private | Backing::Shared, .. })) => at = page_of(span.end()),
+                _ => break,
+            }
+        }
+        at.min(end).0.saturating_sub(page.0)
+    }
+
+    #[inline]
+    fn absent_around(&self, vspace: VspaceId, page: VirtPage, before: u16, after: u16) -> (u16, u16) {
+        let table = &self.vspaces[vspace_id(vspace)].table;
+        let (below, above) = table.absent_around(address_of(page), before.into(), after.into());
+        (below as u16, above as u16)
     }
 
     fn allocate(&mut self) -> Option<pager_core::Frame> {

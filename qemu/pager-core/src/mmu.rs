@@ -48,6 +48,12 @@ pub trait Mmu {
     /// anonymous memory of its own. `None` for device memory, for file mappings, for absent pages.
     fn givable(&self, server: VspaceId, page: VirtPage) -> Option<Translation>;
 
+    /// How many of `count` pages from `page` on lie in memory that the server may give away, up to the first
+    /// that does not; they need not be present.
+    fn givable_run(&self, server: VspaceId, page: VirtPage, count: u64) -> u64 {
+        (0..count).take_while(|n| self.givable(server, page.forward(*n)).is_some()).count() as u64
+    }
+
     /// A new frame with one reference, its contents undefined; `None` if memory is out.
     fn allocate(&mut self) -> Option<Frame>;
 

@@ -6,7 +6,7 @@
 //! than the server has, never over another page.
 
 use crate::{
-    FilePage, Frame, MapError, Mmu, Pager, PagerError, Revoked, Sharing, VirtPage, VspaceId,
+    FilePage, Frame, MapError, Mmu, Pager, PagerError, Revoked, Rights, Sharing, VirtPage, VspaceId,
     fault::file_rights,
     message::{Body, FileRange, Wake},
     vspace::Region,
@@ -24,7 +24,16 @@ struct Run {
     source: VirtPage,
     faulting: FilePage,
     writable: bool,
+    private: bool,
     write_protected: Option<FileRange>,
+}
+
+impl Run {
+    /// The rights of the translation to one page.
+    fn rights(&self, region: &Region, file_page: FilePage) -> Rights {
+        let protected = self.write_protected.is_some_and(|range| contains(range, file_page));
+        file_rights(region, self.writable && !protected)
+    }
 }
 
 enum Mapped {
@@ -66,6 +75,7 @@ impl Pager {
             source: VirtPage::containing(provide.address),
             faulting: file_page,
             writable: provide.writable,
+            private: false,
             write_protected: fault.write_protected,
         };
         if let Some((low, high)) = fault.zapped {
@@ -86,6 +96,7 @@ impl Pager {
                 return Ok(());
             }
         };
+        run.private = region.sharing == Sharing::Private;
         run.from = run.from.max(region.file);
         run.to = run.to.min(region.file.forward(region.pages));
         run.source = run.source.forward(run.from.0 - provided_from.0);
@@ -105,64 +116,51 @@ impl Pager {
     }
 
     fn map_run(&mut self, mmu: &mut impl Mmu, server: VspaceId, region: &Region, run: &Run, copy: bool) -> Mapped {
-        // The faulting page first: the answer stands or falls with it.
-        let faulting_source = run.source.forward(run.faulting.0 - run.from.0);
-        let Some(given) = mmu.givable(server, faulting_source).filter(|given| given.rights.read) else {
-            return Mapped::Refused;
-        };
-        if run.writable && !given.rights.write {
+        let count = run.to.0 - run.from.0;
+        if mmu.givable_run(server, run.source, count) < count {
             return Mapped::Refused;
         }
-        let page = region.start.forward(run.faulting.0 - region.file.0);
-        let mapped = if copy {
-            self.map_copy(mmu, run.vspace, region, page, given.frame)
-        } else {
-            self.map_file_page(mmu, region, run, run.faulting, given.frame)
+        let needed = if run.writable { Rights::READ_WRITE } else { Rights::READ };
+        let given = |mmu: &mut _, nth: u64| {
+            let given = Mmu::translation(mmu, server, run.source.forward(nth))?;
+            given.rights.include(needed).then_some(given.frame)
+        };
+        // The faulting page first: the answer stands or falls with it.
+        let faulting = run.faulting.0 - run.from.0;
+        let Some(frame) = given(mmu, faulting) else { return Mapped::Refused };
+        let first = region.start.forward(run.from.0 - region.file.0);
+        let page = first.forward(faulting);
+        let mapped = match copy {
+            true => self.map_copy(mmu, run.vspace, region, page, frame),
+            false => self.map_file_page(mmu, run, page, frame, run.rights(region, run.faulting)),
         };
         if !matches!(mapped, Mapped::Settled) {
             return mapped;
         }
-        let mut pages = 1;
-        for nth in 0..run.to.0 - run.from.0 {
-            let file_page = run.from.forward(nth);
-            if file_page == run.faulting {
+        let mut rights = run.rights(region, run.faulting);
+        for nth in 0..count {
+            if nth == faulting {
                 continue;
             }
-            match mmu.givable(server, run.source.forward(nth)) {
-                Some(given) if given.rights.read && (given.rights.write || !run.writable) => {
-                    // A neighbour that does not fit is left out: nobody has asked for it.
-                    if let Mapped::Settled = self.map_file_page(mmu, region, run, file_page, given.frame) {
-                        pages += 1;
-                    }
-                }
-                _ => return Mapped::Refused,
+            let Some(frame) = given(mmu, nth) else { return Mapped::Refused };
+            if run.write_protected.is_some() {
+                rights = run.rights(region, run.from.forward(nth));
             }
+            // A neighbour that does not fit is left out: nobody has asked for it.
+            _ = self.map_file_page(mmu, run, first.forward(nth), frame, rights);
         }
-        self.sockets[self.objects[region.object].socket.0].counters.pages_provided += pages;
+        self.sockets[self.objects[region.object].socket.0].counters.pages_provided += count;
         let space = self.vspace_mut(run.vspace);
         if space.find(page).is_some() {
-            space.found_mut().expected = region.start.forward(run.to.0 - region.file.0);
+            space.found_mut().expected = first.forward(count);
         }
         Mapped::Settled
     }
 
     /// One page of the file, never over a private copy and never over another frame.
     #[inline]
-    fn map_file_page(
-        &mut self,
-        mmu: &mut impl Mmu,
-        region: &Region,
-        run: &Run,
-        file_page: FilePage,
-        frame: Frame,
-    ) -> Mapped {
-        let page = region.start.forward(file_page.0 - region.file.0);
-        if region.sharing == Sharing::Private && self.vspace_mut(run.vspace).copies.contains_key(&page) {
-            return Mapped::Settled;
-        }
-        let writable = run.writable && !run.write_protected.is_some_and(|range| contains(range, file_page));
-        let rights = file_rights(region, writable);
-        if rights.none() {
+    fn map_file_page(&mut self, mmu: &mut impl Mmu, run: &Run, page: VirtPage, frame: Frame, rights: Rights) -> Mapped {
+        if run.private && self.vspace_mut(run.vspace).copies.contains_key(&page) || rights.none() {
             return Mapped::Settled;
         }
         match mmu.map(run.vspace, page, frame, rights) {

@@ -8,6 +8,7 @@
 //! walks it never meets a frame of somebody else.
 
 use super::{instructions, physmap};
+use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering};
 use kernel_logic::buddy::{Frame, Frames};
 
@@ -86,7 +87,18 @@ pub struct OutOfMemory;
 /// One vspace's tables.
 pub struct PageTable {
     root: Frame,
+    /// The last-level table that was looked up last: it stays as long as the whole does.
+    last: Cell<LastLeaf>,
 }
+
+#[derive(Clone, Copy)]
+struct LastLeaf {
+    /// Which 2 MiB.
+    number: usize,
+    table: Frame,
+}
+
+const LEAF_SHIFT: u32 = 21;
 
 unsafe extern "C" {
     static boot_pml4: [u64; 512];
@@ -125,7 +137,7 @@ impl PageTable {
         let root = frames.alloc()?;
         physmap::zero(root);
         physmap::copy_part(root, 2048, Frame::containing(kernel_root()), 2048, 2048);
-        Some(Self { root })
+        Some(Self { root, last: Cell::new(LastLeaf { number: usize::MAX, table: root }) })
     }
 
     /// Loads it on this CPU.
@@ -138,15 +150,30 @@ impl PageTable {
     /// The translation of the page at `address`.
     #[inline]
     pub fn get(&self, address: usize) -> Entry {
-        let mut table = self.root;
-        for shift in [39, 30, 21] {
-            let entry = read(table, address >> shift & 511);
-            if !entry.is_present() {
-                return Entry::NONE;
-            }
-            table = entry.frame();
+        match self.existing_leaf(address) {
+            Ok(leaf) => read(leaf, address >> 12 & 511),
+            Err(_) => Entry::NONE,
         }
-        read(table, address >> 12 & 511)
+    }
+
+    /// Sets the translation of a page of the user half that has none; gives the one that it has.
+    #[inline]
+    pub fn insert(&mut self, frames: &mut Frames<'_>, address: usize, entry: Entry) -> Result<Entry, OutOfMemory> {
+        let leaf = self.leaf(frames, address)?;
+        let index = address >> 12 & 511;
+        let old = read(leaf, index);
+        if !old.is_present() {
+            write(leaf, index, entry);
+        }
+        Ok(old)
+    }
+
+    /// How many pages directly before and after `address` (page aligned) have no translation, up to so many.
+    pub fn absent_around(&self, address: usize, before: usize, after: usize) -> (usize, usize) {
+        let absent = |address: usize| !self.get(address).is_present();
+        let below = (1..=before).take_while(|n| absent(address - n * 4096)).count();
+        let above = (1..=after).take_while(|n| absent(address + n * 4096)).count();
+        (below, above)
     }
 
     /// Sets the translation of a page of the user half, and gives the old one.
@@ -229,7 +256,13 @@ impl PageTable {
         free_level(frames, self.root, 3, 256);
     }
 
+    #[inline]
     fn existing_leaf(&self, address: usize) -> Result<Frame, u32> {
+        let last = self.last.get();
+        if last.number == address >> LEAF_SHIFT { Ok(last.table) } else { self.walk(address) }
+    }
+
+    fn walk(&self, address: usize) -> Result<Frame, u32> {
         let mut table = self.root;
         for shift in [39, 30, 21] {
             let entry = read(table, address >> shift & 511);
@@ -238,10 +271,17 @@ impl PageTable {
             }
             table = entry.frame();
         }
+        self.last.set(LastLeaf { number: address >> LEAF_SHIFT, table });
         Ok(table)
     }
 
+    #[inline]
     fn leaf(&mut self, frames: &mut Frames<'_>, address: usize) -> Result<Frame, OutOfMemory> {
+        let last = self.last.get();
+        if last.number == address >> LEAF_SHIFT { Ok(last.table) } else { self.make_leaf(frames, address) }
+    }
+
+    fn make_leaf(&mut self, frames: &mut Frames<'_>, address: usize) -> Result<Frame, OutOfMemory> {
         assert!(address < 1 << 47, "{address:#x} is the kernel's");
         let mut table = self.root;
         for shift in [39, 30, 21] {
@@ -256,6 +296,7 @@ impl PageTable {
                 new
             };
         }
+        self.last.set(LastLeaf { number: address >> LEAF_SHIFT, table });
         Ok(table)
     }
 }
