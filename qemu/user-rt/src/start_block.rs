@@ -82,3 +82,33 @@ impl Image {
         Self { bytes, stack_pointer, thread_block }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    #[test]
+    fn the_program_finds_what_the_starter_wrote() {
+        // The top of the stack is the end of this buffer, so that its addresses are real ones.
+        let mut stack = vec![0u128; 64];
+        let top = stack.as_ptr_range().end as usize;
+        let image = Image::new(top, &["disk=virtio0", "", "ünïcödé"]);
+        assert_eq!(image.stack_pointer % 16, 0);
+        assert_eq!(image.stack_pointer + image.bytes.len(), top);
+        let start = image.stack_pointer - stack.as_ptr() as usize;
+        // SAFETY: the image ends at the buffer's end, and is smaller than it.
+        unsafe {
+            let place = stack.as_mut_ptr().cast::<u8>().add(start);
+            place.copy_from_nonoverlapping(image.bytes.as_ptr(), image.bytes.len());
+            let block = StartBlock::from_raw(place.cast());
+            assert_eq!(block.len(), 3);
+            assert_eq!(block.get(0), Some("disk=virtio0"));
+            assert_eq!(block.get(1), Some(""));
+            assert_eq!(block.get(2), Some("ünïcödé"));
+            assert_eq!(block.get(3), None);
+            let own_address = (image.thread_block as *const usize).read();
+            assert_eq!(own_address, image.thread_block, "FS:0 is the thread block's own address");
+        }
+    }
+}

@@ -11,7 +11,7 @@ const PAGE: usize = 4096;
 
 fn run() -> Outcome {
     let cache = sys::counter("pages_limit").map_or(8192, |pages| pages as usize);
-    let pages = (cache * 3 / 2).clamp(256, 16_384);
+    let pages = (cache * 5 / 4).clamp(256, 16_384);
     let room = sys::room()?;
     if (room.free * room.block_size) < (pages * PAGE * 5 / 4) as u64 {
         return skip("the disk has too little room for a file larger than the cache");
@@ -31,7 +31,7 @@ fn run() -> Outcome {
     }
     note!("loaded them in order");
     let mut random = Random::new(3);
-    for _ in 0..pages / 2 {
+    for _ in 0..pages / 8 {
         let page = random.below(pages as u64) as usize;
         check_eq!(mapping.load(page * PAGE + 4095), pattern_byte(1, page), "page {page}, loaded at random");
         let mut word = [0; 8];
