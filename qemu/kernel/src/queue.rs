@@ -34,7 +34,7 @@ impl Queue {
     }
 
     /// Joins at the end.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, contexts: &mut Arena<Context>, id: Id<Context>) {
         contexts[id].links = Links { previous: self.last, next: None };
         match self.last {
@@ -53,7 +53,7 @@ impl Queue {
     }
 
     /// One that is in this queue leaves.
-    #[inline]
+    #[inline(always)]
     pub fn remove(&mut self, contexts: &mut Arena<Context>, id: Id<Context>) {
         let Links { previous, next } = core::mem::take(&mut contexts[id].links);
         match previous {

@@ -74,7 +74,7 @@ impl Kernel {
 
     /// As [`Kernel::make_ready`], for the answer or the receiver of a message: it runs next on this
     /// CPU if the current context waits now.
-    #[inline]
+    #[inline(always)]
     pub fn hand_over(&mut self, cpu: &Cpu, id: Id<Context>) {
         let own = &mut self.scheduler.cpus[cpu.index()];
         if own.handed.is_some() {
@@ -142,7 +142,7 @@ impl Kernel {
     }
 
     /// Makes `id` the running context of this CPU.
-    #[inline]
+    #[inline(always)]
     fn switch_to(&mut self, cpu: &Cpu, id: Id<Context>) -> *mut Frame {
         let own = &mut self.scheduler.cpus[cpu.index()];
         own.current = Some(id);

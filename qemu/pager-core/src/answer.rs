@@ -5,7 +5,7 @@
 //! its clients wait for ever by answering nonsense.
 
 use crate::{
-    Mmu, Pager, PagerError, Revoked, SocketId, VspaceId,
+    Mmu, Pager, PagerError, Revoked, SocketId, VspaceId, WaiterId,
     message::{Body, Event, State, Wake},
 };
 use pager_abi::{
@@ -17,6 +17,15 @@ use syscall::{
     error::{EIO, Error},
     schemev2::{Cqe, CqeOpcode, Opcode},
 };
+
+/// A request that ended plainly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// Who goes on with the answer.
+    pub waiter: WaiterId,
+    /// Whether a place under the client's cap has become free that something waited for.
+    pub place: bool,
+}
 
 impl Pager {
     /// Takes one answer of the server whose address space is `server`. An `Err` is for the server's
@@ -39,6 +48,26 @@ impl Pager {
             self.sockets[socket.0].counters.refused_answers += 1;
         }
         outcome
+    }
+
+    /// The plain case of [`Pager::answer`], without an event: the answer ends a request somebody waits for. `None`
+    /// if it is not that; nothing has changed then.
+    #[inline]
+    pub fn answer_request(&mut self, socket: SocketId, cqe: &Cqe) -> Option<Answered> {
+        if matches!(cqe_opcode(cqe), RETRY | PROVIDE_MMAP) {
+            return None;
+        }
+        let index = self.find_message(Tag(cqe.tag))?;
+        let message = &self.messages[index];
+        let Body::Request(request) = &message.body else { return None };
+        if message.socket != socket || message.state != State::Delivered || request.bounce.is_some() {
+            return None;
+        }
+        let waiter = request.waiter?;
+        let client = message.client;
+        self.messages.free(index);
+        self.owed -= 1;
+        Some(Answered { waiter, place: self.request_answered(client) })
     }
 
     #[inline]

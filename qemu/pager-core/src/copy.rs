@@ -58,6 +58,34 @@ impl CopyUnit {
 }
 
 impl Pager {
+    /// Where the client's side of a COPY of `length` bytes at `offset` lies: its address space and address. `None`
+    /// if a bounce buffer stands for a part of the buffer: then go by [`Pager::copy_unit`].
+    #[inline]
+    pub fn copy_place(
+        &self,
+        socket: SocketId,
+        tag: Tag,
+        offset: u64,
+        length: u64,
+        direction: CopyDirection,
+    ) -> Result<Option<(VspaceId, u64)>, PagerError> {
+        let message = &self.messages[self.message_in(socket, tag, State::Delivered)?];
+        let Body::Request(request) = &message.body else { return Err(PagerError::NoSuchTag) };
+        if request.waiter.is_none() {
+            return Err(PagerError::Cancelled);
+        }
+        let buffer = request.buffer.as_ref().ok_or(PagerError::BadRange)?;
+        let inside = offset.checked_add(length).is_some_and(|end| end <= buffer.length);
+        let allowed = match direction {
+            CopyDirection::In => buffer.rights.read,
+            CopyDirection::Out => buffer.rights.write,
+        };
+        if !inside || !allowed {
+            return Err(PagerError::BadRange);
+        }
+        Ok(request.bounce.is_none().then_some((message.vspace, buffer.address + offset)))
+    }
+
     /// The next unit of a COPY of `length` bytes at `offset` of the buffer of `tag`, from or to
     /// `address` of the server. Call it again for the rest after the unit was copied, unless the
     /// unit is shorter than asked and shorter than it could be: a unit of length 0 ends the COPY.

@@ -84,6 +84,7 @@ mod waits;
 
 use alloc::{collections::VecDeque, vec::Vec};
 
+pub use answer::Answered;
 pub use copy::{CopyDirection, CopyPiece, CopyUnit};
 pub use error::PagerError;
 pub use fault::{Fault, FaultOutcome, Origin};

@@ -12,8 +12,10 @@
 //! A tag is a slot's index and a generation, so that an answer to an earlier message is refused.
 
 use crate::{
-    Buffer, FilePage, Pager, PagerError, SocketId, VirtPage, VspaceId, WaiterId, object::ObjectIndex, request::Bounce,
-    slab::Links,
+    Buffer, FilePage, Pager, PagerError, SocketId, VirtPage, VspaceId, WaiterId,
+    object::ObjectIndex,
+    request::Bounce,
+    slab::{Links, Slab},
 };
 use alloc::{boxed::Box, vec::Vec};
 use pager_abi::{
@@ -189,12 +191,12 @@ impl Message {
 
 impl Pager {
     /// Makes a message with a fresh tag. It is in no list yet.
+    #[inline(always)]
     pub(crate) fn new_message(&mut self, mut message: Message) -> Result<u32, PagerError> {
         if self.messages.len() >= 1 << INDEX_BITS {
             return Err(PagerError::TooManyTags);
         }
-        self.generation = self.generation.wrapping_add(1);
-        let generation = self.generation << INDEX_BITS;
+        let generation = self.next_generation();
         let client = message.client;
         message.tag = Tag(generation);
         let index = self.messages.insert(message)?;
@@ -203,6 +205,19 @@ impl Pager {
             self.clients[client].messages += 1;
         }
         Ok(index)
+    }
+
+    /// What makes the next message's tag differ from that of the last one with its index.
+    #[inline]
+    pub(crate) fn next_generation(&mut self) -> u32 {
+        self.generation = self.generation.wrapping_add(1);
+        self.generation << INDEX_BITS
+    }
+
+    /// The messages, if there may be one more.
+    #[inline]
+    pub(crate) fn messages_with_room(&mut self) -> Result<&mut Slab<Message>, PagerError> {
+        if self.messages.len() >= 1 << INDEX_BITS { Err(PagerError::TooManyTags) } else { Ok(&mut self.messages) }
     }
 
     /// The message that `tag` names, if it is this socket's and in this state.

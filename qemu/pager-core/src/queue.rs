@@ -67,6 +67,13 @@ impl Client {
         self.queued[queue].is_empty() && self.delivered[queue] < cap
     }
 
+    /// A request that was counted did not come to be.
+    pub(crate) fn request_refused(&mut self, delivered: bool) {
+        self.requests -= 1;
+        self.messages -= 1;
+        self.delivered[Queue::Ordinary as usize] -= u16::from(delivered);
+    }
+
     /// A request went to the server past the queue.
     #[inline]
     pub(crate) fn request_delivered(&mut self) {
@@ -109,11 +116,18 @@ impl Pager {
     }
 
     /// The client record of (socket, address space); makes it at first use.
+    #[inline]
     pub(crate) fn client_of(&mut self, socket: SocketId, vspace: VspaceId) -> Result<u32, PagerError> {
-        let space = self.vspace_mut(vspace);
-        if let Some(&(_, client)) = space.clients.iter().find(|(of, _)| *of == socket) {
+        if let Some(space) = self.vspaces.get(vspace.0 as usize)
+            && let Some(&(_, client)) = space.clients.iter().find(|(of, _)| *of == socket)
+        {
             return Ok(client);
         }
+        self.new_client(socket, vspace)
+    }
+
+    fn new_client(&mut self, socket: SocketId, vspace: VspaceId) -> Result<u32, PagerError> {
+        let space = self.vspace_mut(vspace);
         space.clients.try_reserve(1).map_err(|_| PagerError::NoMemory)?;
         let client = self.clients.insert(Client {
             socket,
@@ -128,6 +142,25 @@ impl Pager {
         self.vspace_mut(vspace).clients.push((socket, client));
         self.sockets[socket.0].clients += 1;
         Ok(client)
+    }
+
+    /// A delivered request of `client` is gone. Tells whether another one may be delivered now.
+    #[inline]
+    pub(crate) fn request_answered(&mut self, client: u32) -> bool {
+        let record = &mut self.clients[client];
+        let queue = Queue::Ordinary as usize;
+        record.messages -= 1;
+        record.requests -= 1;
+        record.delivered[queue] -= 1;
+        let waits = !record.queued[queue].is_empty();
+        let dead = record.dead;
+        if waits {
+            self.update_ready(client, Queue::Ordinary);
+        }
+        if dead {
+            self.settle_client(client);
+        }
+        waits
     }
 
     /// Puts a message at the end of its client's queue.

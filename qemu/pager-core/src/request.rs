@@ -136,37 +136,52 @@ impl Pager {
             return Err(PagerError::TooManyTags);
         }
         let receiver = receiver.filter(|_| record.may_have_request(self.config.requests_delivered));
-        self.owe_event()?;
-        let made = self.new_message(Message {
-            tag: Tag(0),
-            socket,
-            client,
-            vspace: new.vspace,
-            state: if receiver.is_some() { State::Delivered } else { State::Queued },
-            since: now,
-            receiver: receiver.unwrap_or(0),
-            caller: new.sqe.caller,
-            queued: Links::new(),
-            of_object: Links::new(),
-            body: Body::Request(RequestBody {
-                sqe: new.sqe,
-                waiter: Some(new.waiter),
-                buffer: new.buffer,
-                last_retry: None,
-                retries: 0,
-                bounce: None,
-                cancelling: false,
-            }),
-        });
-        let index = made.inspect_err(|_| self.owed -= 1)?;
-        let record = &mut self.clients[client];
+        // What is counted here is taken back if there is no room for the message.
         record.requests += 1;
+        record.messages += 1;
         if receiver.is_some() {
             record.request_delivered();
-        } else {
-            self.enqueue(index, now);
         }
-        Ok(Submitted { tag: self.messages[index].tag, delivered: receiver.is_some() })
+        let body = |new: &NewRequest| RequestBody {
+            sqe: new.sqe,
+            waiter: Some(new.waiter),
+            buffer: new.buffer,
+            last_retry: None,
+            retries: 0,
+            bounce: None,
+            cancelling: false,
+        };
+        let generation = self.next_generation();
+        let made = self.owe_event().and_then(|()| {
+            let made = self.messages_with_room().and_then(|messages| {
+                messages.insert_with(|index| Message {
+                    tag: Tag(generation | index),
+                    socket,
+                    client,
+                    vspace: new.vspace,
+                    state: if receiver.is_some() { State::Delivered } else { State::Queued },
+                    since: now,
+                    receiver: receiver.unwrap_or(0),
+                    caller: new.sqe.caller,
+                    queued: Links::new(),
+                    of_object: Links::new(),
+                    body: Body::Request(body(new)),
+                })
+            });
+            made.inspect_err(|_| self.owed -= 1)
+        });
+        match made {
+            Ok(index) => {
+                if receiver.is_none() {
+                    self.enqueue(index, now);
+                }
+                Ok(Submitted { tag: Tag(generation | index), delivered: receiver.is_some() })
+            }
+            Err(error) => {
+                self.clients[client].request_refused(receiver.is_some());
+                Err(error)
+            }
+        }
     }
 
     /// The first address of the buffer's first [`PREFAULT_MAX`] bytes, at or after `from`, whose

@@ -23,6 +23,7 @@ impl<T> Slab<T> {
         Self { slots: Vec::new(), free: NONE, used: 0 }
     }
 
+    #[inline(always)]
     pub(crate) fn insert(&mut self, value: T) -> Result<u32, PagerError> {
         let index = self.free;
         if index != NONE {
@@ -48,6 +49,33 @@ impl<T> Slab<T> {
         value
     }
 
+    /// Puts in what `make` makes of its index, in place.
+    #[inline(always)]
+    pub(crate) fn insert_with(&mut self, make: impl FnOnce(u32) -> T) -> Result<u32, PagerError> {
+        let index = self.free;
+        if index == NONE {
+            let index = self.slots.len() as u32;
+            return self.insert(make(index));
+        }
+        let slot = &mut self.slots[index as usize];
+        let Slot::Free { next } = *slot else { unreachable!("the free list holds free slots") };
+        self.free = next;
+        self.used += 1;
+        *slot = Slot::Used(make(index));
+        Ok(index)
+    }
+
+    /// As [`Slab::remove`], without giving the value back.
+    #[inline]
+    pub(crate) fn free(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        debug_assert!(matches!(slot, Slot::Used(_)), "a record is removed once");
+        *slot = Slot::Free { next: self.free };
+        self.free = index;
+        self.used -= 1;
+    }
+
+    #[inline]
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
         match self.slots.get(index as usize) {
             Some(Slot::Used(value)) => Some(value),

@@ -81,6 +81,22 @@ pub fn write(to: usize, from: &[u8]) -> Result<(), Unmapped> {
     unsafe { check(user_copy(to as *mut u8, from.as_ptr(), from.len())) }
 }
 
+/// Copies from the program into physical memory (a frame of some other program).
+#[inline]
+pub fn read_to_frame(from: usize, paddr: u64, len: usize) -> Result<(), Unmapped> {
+    debug_assert!(paddr % 4096 + len as u64 <= 4096 && from + len <= 1 << 47);
+    // SAFETY: the target is in a frame of a program (see `physmap::zero`), the source as in `read`.
+    unsafe { check(user_copy(super::physmap::pointer(paddr), from as *const u8, len)) }
+}
+
+/// Copies from physical memory (a frame of some other program) to the program.
+#[inline]
+pub fn write_from_frame(to: usize, paddr: u64, len: usize) -> Result<(), Unmapped> {
+    debug_assert!(paddr % 4096 + len as u64 <= 4096 && to + len <= 1 << 47);
+    // SAFETY: as in `read_to_frame`, the other way round.
+    unsafe { check(user_copy(to as *mut u8, super::physmap::pointer(paddr), len)) }
+}
+
 /// Whether the program could load the byte at `address`, which is in the user half.
 #[inline]
 pub fn can_read(address: usize) -> bool {

@@ -97,7 +97,25 @@ impl Kernel {
 
     /// Makes sure that `slice` can be used so right now (as far as private and shared memory go; pages of files
     /// may be taken away again).
+    #[inline]
     pub fn prefault(
+        &mut self,
+        cpu: &Cpu,
+        id: Id<Context>,
+        slice: UserSlice,
+        access: Access,
+    ) -> core::result::Result<(), Stop> {
+        let in_one_page = slice.address % PAGE_SIZE + slice.len <= PAGE_SIZE;
+        let there = match access {
+            _ if !in_one_page || slice.len == 0 => false,
+            Access::Read => user_copy::can_read(slice.address),
+            Access::Write => user_copy::can_write(slice.address),
+            Access::Execute => false,
+        };
+        if there { Ok(()) } else { self.prefault_pages(cpu, id, slice, access) }
+    }
+
+    fn prefault_pages(
         &mut self,
         cpu: &Cpu,
         id: Id<Context>,

@@ -176,7 +176,7 @@ impl Kernel {
     }
 
     /// The message's name, and the receiver that it is given to if it needs no queue.
-    #[inline]
+    #[inline(always)]
     fn send(
         &mut self,
         cpu: &Cpu,
@@ -208,9 +208,11 @@ impl Kernel {
     }
 
     /// The answer to context `id`'s request is here.
-    #[inline]
+    #[inline(always)]
     pub fn complete(&mut self, cpu: &Cpu, id: Id<Context>, request: Request, cqe: &Cqe) {
-        self.take_back_lent(request.socket, Tag(cqe.tag));
+        if !self.sockets[request.socket].lent.is_empty() {
+            self.take_back_lent(request.socket, Tag(cqe.tag));
+        }
         let known = matches!(CqeOpcode::try_from_raw(cqe.flags & 0b111), Some(CqeOpcode::RespondRegular));
         let answer = if known { demux(cqe.result) } else { Err(Error::new(EIO)) };
         let result = match answer {
@@ -227,7 +229,7 @@ impl Kernel {
     }
 
     /// What a successful answer means; `None`: the call is made again.
-    #[inline]
+    #[inline(always)]
     fn go_on(
         &mut self,
         cpu: &Cpu,
@@ -291,7 +293,7 @@ impl Kernel {
     }
 
     /// Lets go of what a request held.
-    #[inline]
+    #[inline(always)]
     pub fn end_request(&mut self, cpu: &Cpu, request: Request) {
         match request.file {
             Some(file) => self.release_description(cpu, file),

@@ -3,18 +3,20 @@
 use super::receive::CQE_BYTES;
 use super::retry::copy_unit;
 use super::{Serving, Socket};
-use crate::arch::clock;
 use crate::arch::cpu::Cpu;
+use crate::arch::{clock, user_copy};
 use crate::context::Context;
 use crate::kernel::Kernel;
 use crate::syscall::Outcome;
+use crate::vspace::Vspace;
 use crate::vspace::user::UserSlice;
 use alloc::string::String;
 use kernel_logic::arena::Id;
 use pager_abi::fault::Access;
 use pager_abi::socket::{ACCESSED, NO_WAIT, QUEUE_FAULT, QUEUE_ORDINARY, REPLIES_MAX, Verb, ZapWhat};
-use pager_abi::{Cookie, Tag};
+use pager_abi::{COPY_ATOMIC, Cookie, Tag};
 use pager_core::{CopyDirection, PagerError, Progress, Revocation, Revoked, VspaceId};
+use syscall::PAGE_SIZE;
 use syscall::error::{EBADF, EFAULT, EINVAL, Error, Result};
 
 /// CALL of a socket.
@@ -30,8 +32,11 @@ pub fn socket_call(
     if k.sockets[socket].state == Serving::Dead {
         return Err(Error::new(EBADF).into());
     }
+    if verb == Verb::ReplyReceive as u64 {
+        return reply_receive(k, cpu, id, socket, payload, a, UserSlice::new(b as usize, 0)?, c as usize);
+    }
     match Verb::from_raw(verb).ok_or(Error::new(EINVAL))? {
-        Verb::ReplyReceive => reply_receive(k, cpu, id, socket, payload, a, UserSlice::new(b as usize, 0)?, c as usize),
+        Verb::ReplyReceive => unreachable!("taken above"),
         Verb::CopyIn => k.copy_by_tag(cpu, id, socket, Tag(a as u32), b, payload, CopyDirection::In),
         Verb::CopyOut => k.copy_by_tag(cpu, id, socket, Tag(a as u32), b, payload, CopyDirection::Out),
         Verb::WrProtect => {
@@ -114,6 +119,10 @@ impl Kernel {
         let access = if direction == CopyDirection::In { Access::Write } else { Access::Read };
         self.prefault(cpu, id, memory, access)?;
         let pager = self.sockets[socket].pager;
+        let place = self.pager.copy_place(pager, tag, offset, memory.len as u64, direction).map_err(errno)?;
+        if let Some((client, address)) = place {
+            return self.copy_resident(Id::from_raw(client.0), address as usize, memory, direction);
+        }
         let (core, machine) = self.pager_and_machine();
         let mut done = 0;
         while done < memory.len as u64 {
@@ -139,6 +148,45 @@ impl Kernel {
             done += unit.length;
         }
         Ok(done as usize)
+    }
+
+    /// Between the running server's memory and a client's, page by page of the client, until a page is not
+    /// resident there. Short copies are all or nothing.
+    #[inline]
+    fn copy_resident(
+        &mut self,
+        client: Id<Vspace>,
+        address: usize,
+        memory: UserSlice,
+        direction: CopyDirection,
+    ) -> Outcome {
+        if memory.len == 0 {
+            return Ok(0);
+        }
+        let client = &self.vspaces[client];
+        let access = if direction == CopyDirection::In { Access::Read } else { Access::Write };
+        let page_of = |address: usize| address & !(PAGE_SIZE - 1);
+        let end = address + memory.len;
+        if memory.len <= COPY_ATOMIC && page_of(address) != page_of(end - 1) && !client.allows(page_of(end - 1), access)
+        {
+            return Ok(0);
+        }
+        let mut at = address;
+        while at < end {
+            let Some(entry) = client.allowed(page_of(at), access) else { break };
+            let len = (PAGE_SIZE - at % PAGE_SIZE).min(end - at);
+            let paddr = entry.frame().address() + (at % PAGE_SIZE) as u64;
+            let own = memory.address + (at - address);
+            let copied = match direction {
+                CopyDirection::In => user_copy::write_from_frame(own, paddr, len),
+                CopyDirection::Out => user_copy::read_to_frame(own, paddr, len),
+            };
+            if copied.is_err() {
+                return Err(Error::new(EFAULT).into());
+            }
+            at += len;
+        }
+        Ok(at - address)
     }
 
     /// ZAP and WRPROTECT: on return no CPU has an old translation.

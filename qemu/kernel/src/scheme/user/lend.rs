@@ -119,12 +119,9 @@ impl Kernel {
 
     /// The request is answered: what was filled in partial pages goes to the client, and the server has the
     /// buffer no longer.
-    #[inline]
+    #[cold]
     pub fn take_back_lent(&mut self, socket: Id<Socket>, tag: Tag) {
         let lent = &mut self.sockets[socket].lent;
-        if lent.is_empty() {
-            return;
-        }
         if let Some(index) = lent.iter().position(|lent| lent.tag == tag) {
             let lent = lent.swap_remove(index);
             self.return_lent(lent);

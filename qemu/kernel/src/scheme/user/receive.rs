@@ -52,7 +52,7 @@ pub fn answer_by_write(k: &mut Kernel, cpu: &Cpu, id: Id<Context>, socket: Id<So
 
 impl Kernel {
     /// Gives context `id` a message of the queues in `mask`, now or later.
-    #[inline]
+    #[inline(always)]
     pub fn receive(&mut self, cpu: &Cpu, id: Id<Context>, socket: Id<Socket>, mask: u64, buffer: UserSlice) -> Outcome {
         if buffer.len < SQE_BYTES {
             return Err(Error::new(EINVAL).into());
@@ -77,9 +77,12 @@ impl Kernel {
     }
 
     /// The next message of the queues in `mask`, as `receiver` sees it.
-    #[inline]
+    #[inline(always)]
     fn next_message(&mut self, receiver: Id<Context>, id: Id<Socket>, mask: u64) -> Option<Sqe> {
         let socket = &self.sockets[id];
+        if !self.pager.deliverable(socket.pager, mask) {
+            return None;
+        }
         let portable = socket.state == Serving::Portable;
         let mut sqe = self.pager.receive(socket.pager, mask, u64::from(receiver.raw()), clock::coarse_ns())?;
         if portable {
@@ -108,7 +111,7 @@ impl Kernel {
     }
 
     /// A waiting receiver gets its message, and runs next on this CPU.
-    #[inline]
+    #[inline(always)]
     pub fn give(&mut self, cpu: &Cpu, id: Id<Socket>, receiver: Id<Context>, sqe: &Sqe) {
         let socket = &mut self.sockets[id];
         socket.receivers.remove(&mut self.contexts, receiver);
@@ -123,7 +126,7 @@ impl Kernel {
     }
 
     /// A receiver waits for ordinary messages.
-    #[inline]
+    #[inline(always)]
     pub fn takes_ordinary(&self, receiver: Id<Context>) -> bool {
         matches!(self.contexts[receiver].state, State::Waiting(Wait::Receive { mask, .. }) if mask & QUEUE_ORDINARY != 0)
     }
@@ -139,6 +142,20 @@ impl Kernel {
     #[inline]
     pub fn answer(&mut self, cpu: &Cpu, id: Id<Context>, socket: Id<Socket>, cqe: &Cqe) -> Result<(), Error> {
         crate::trace::answered(id, cqe);
+        if let Some(answered) = self.pager.answer_request(self.sockets[socket].pager, cqe) {
+            let waiter = Id::from_raw(answered.waiter.0 as u32);
+            let request = self.contexts[waiter].request.take().expect("who waits for an answer has a request");
+            self.complete(cpu, waiter, request, cqe);
+            if answered.place {
+                self.kick(cpu, socket);
+            }
+            return Ok(());
+        }
+        self.answer_otherwise(cpu, id, socket, cqe)
+    }
+
+    /// An answer that is more than the end of a request.
+    fn answer_otherwise(&mut self, cpu: &Cpu, id: Id<Context>, socket: Id<Socket>, cqe: &Cqe) -> Result<(), Error> {
         let server = self.contexts[id].vspace.ok_or(Error::new(EFAULT))?;
         let pager = self.sockets[socket].pager;
         let mut revoked = Revoked::new();
