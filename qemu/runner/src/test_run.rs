@@ -21,7 +21,7 @@ pub struct Limits {
 impl Default for Limits {
     /// Many times what a slow machine needs, as the limits are only there to end hangs.
     fn default() -> Self {
-        Self { step: Duration::from_secs(120), run: Duration::from_secs(900) }
+        Self { step: Duration::from_secs(60), run: Duration::from_secs(900) }
     }
 }
 
