@@ -8,7 +8,7 @@ use crate::session::{self, BootDisk, Session};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
-use runner::boot_conf::{Access, Mode, Trace};
+use runner::boot_conf::{Access, Disk, Mode, Trace};
 use runner::ext4_image::{Geometry, Image};
 use runner::qemu::{Debugger, Machine, Terminal, Writes};
 use std::path::PathBuf;
@@ -32,9 +32,12 @@ pub struct Options {
     /// Memory of the machine in MiB.
     #[arg(long, default_value_t = 512, value_name = "M", value_parser = clap::value_parser!(u32).range(64..))]
     mem: u32,
-    /// Machine type: microvm has the disk on virtio-mmio, q35 as a RAM disk from the boot archive.
+    /// Machine type: microvm has the disk on virtio-mmio, q35 on PCI.
     #[arg(long, value_enum, default_value_t = MachineName::Microvm)]
     machine: MachineName,
+    /// Put the disk into the boot archive and mount it from memory; what the guest writes is gone with it.
+    #[arg(long, conflicts_with = "rw")]
+    ram_disk: bool,
     /// Wait for a debugger on TCP port 1234 before the first instruction.
     #[arg(long)]
     gdb: bool,
@@ -103,6 +106,7 @@ pub fn run(options: &Options) -> Result<Verdict> {
         MachineName::Microvm => Machine::Microvm,
         MachineName::Q35 => Machine::Q35,
     };
+    session.disk = if options.ram_disk { Disk::Ram } else { Disk::Virtio };
     session.cpus = options.smp;
     session.mebibytes = options.mem;
     session.options = options.options.clone();
@@ -191,7 +195,7 @@ fn shell(mut session: Session, guest: &Guest, disk: &BootDisk) -> Result<Verdict
     let mut command = session.command(guest, Some(disk), Terminal::Interactive)?;
     println!("`exit` or Ctrl-D shuts the machine down; Ctrl-T prints who waits for whom; Ctrl-A X kills the machine.");
     let status = command.status().context("cannot start QEMU")?;
-    if disk.writes == Writes::Kept && session.machine.virtio().is_some() {
+    if disk.writes == Writes::Kept && session.disk == Disk::Virtio {
         let health = disk.image.check()?;
         println!("e2fsck: {}", if health == runner::ext4_image::Health::Clean { "clean" } else { "DAMAGED" });
     }

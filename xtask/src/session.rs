@@ -36,6 +36,8 @@ pub struct Session {
     pub trace: Trace,
     /// Machine type.
     pub machine: Machine,
+    /// Whether the disk is a device, or in the boot archive.
+    pub disk: Disk,
     /// CPUs.
     pub cpus: u32,
     /// Memory in MiB.
@@ -117,6 +119,7 @@ impl Session {
             access: Access::ReadWrite,
             trace: Trace::Off,
             machine: Machine::Microvm,
+            disk: Disk::Virtio,
             cpus: 2,
             mebibytes: 512,
             clock: Clock::Host,
@@ -137,18 +140,17 @@ impl Session {
         Self { mode: Mode::Contract, ..Self::new("kernel", folder, programs) }
     }
 
-    /// The command that boots `guest` with `disk`; without virtio the disk goes into the boot archive.
+    /// The command that boots `guest` with `disk`.
     ///
     /// # Errors
     /// The boot archive cannot be made, or QEMU is missing.
     pub fn command(&self, guest: &Guest, disk: Option<&BootDisk>, terminal: Terminal) -> Result<Command> {
-        let virtio = self.machine.virtio();
         let conf = BootConf {
             mode: self.mode,
             programs: self.programs.clone(),
-            disk: if virtio.is_some() { Disk::Virtio } else { Disk::Ram },
+            disk: self.disk,
             access: self.access,
-            virtio,
+            virtio: self.machine.virtio(),
             options: self.options.clone(),
             trace: self.trace,
             extra: self.extra.clone(),
@@ -160,7 +162,7 @@ impl Session {
         }
         let mut drives = Vec::new();
         match disk {
-            Some(disk) if virtio.is_some() => {
+            Some(disk) if self.disk == Disk::Virtio => {
                 drives.push(Drive { path: disk.image.path.clone(), writes: disk.writes });
             }
             Some(disk) => {
@@ -194,7 +196,7 @@ impl Session {
     /// Something on the host went wrong; what goes wrong in the guest is in the report.
     pub fn run(&self, guest: &Guest, disk: &BootDisk, chatter: Chatter) -> Result<Report> {
         let mut report = self.run_guest(guest, Some(disk), chatter)?;
-        if disk.writes == Writes::Kept && self.machine.virtio().is_some() {
+        if disk.writes == Writes::Kept && self.disk == Disk::Virtio {
             report.examine(&disk.image, &self.folder)?;
         }
         Ok(report)

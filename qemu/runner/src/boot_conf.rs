@@ -26,17 +26,25 @@ pub enum Disk {
     Ram,
 }
 
-/// Where a machine has its virtio-mmio transports.
+/// Where a machine has its virtio devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VirtioMmio {
-    /// Physical address of the first one.
-    pub base: u64,
-    /// Bytes from one to the next.
-    pub stride: u64,
-    /// How many there are.
-    pub count: u32,
-    /// Interrupt (GSI) of the first one; the others follow.
-    pub irq: u32,
+pub enum Virtio {
+    /// In memory-mapped slots.
+    Mmio {
+        /// Physical address of the first one.
+        base: u64,
+        /// Bytes from one to the next.
+        stride: u64,
+        /// How many there are.
+        count: u32,
+        /// Interrupt (GSI) of the first one; the others follow.
+        irq: u32,
+    },
+    /// On PCI bus 0.
+    Pci {
+        /// Physical address of the bus's configuration space.
+        ecam: u64,
+    },
 }
 
 /// Everything that the guest is told.
@@ -50,8 +58,8 @@ pub struct BootConf {
     pub disk: Disk,
     /// Mounted for writing, or read-only.
     pub access: Access,
-    /// Where virtio devices are looked for; `None` on a machine without virtio-mmio.
-    pub virtio: Option<VirtioMmio>,
+    /// Where virtio devices are looked for.
+    pub virtio: Virtio,
     /// Mount options, name and value.
     pub options: Vec<(String, String)>,
     /// Whether messages and faults are printed.
@@ -97,9 +105,12 @@ impl BootConf {
         };
         line("mode", &mode);
         line("tests", &self.programs.join(","));
-        if let Some(mmio) = self.virtio {
-            line("virtio-mmio", &format_args!("{:#x},{:#x},{}", mmio.base, mmio.stride, mmio.count));
-            line("virtio-irq", &mmio.irq);
+        match self.virtio {
+            Virtio::Mmio { base, stride, count, irq } => {
+                line("virtio-mmio", &format_args!("{base:#x},{stride:#x},{count}"));
+                line("virtio-irq", &irq);
+            }
+            Virtio::Pci { ecam } => line("virtio-pci", &format_args!("{ecam:#x}")),
         }
         line("disk", &disk);
         line("rw", &u8::from(self.access == Access::ReadWrite));
@@ -125,7 +136,7 @@ mod tests {
             programs: vec!["read_write".into(), "map".into()],
             disk: Disk::Virtio,
             access: Access::ReadWrite,
-            virtio: Some(VirtioMmio { base: 0xfeb0_0000, stride: 0x200, count: 24, irq: 24 }),
+            virtio: Virtio::Mmio { base: 0xfeb0_0000, stride: 0x200, count: 24, irq: 24 },
             options: vec![("inline".into(), "mmap-time".into())],
             trace: Trace::Off,
             extra: vec![],

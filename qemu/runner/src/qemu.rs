@@ -1,6 +1,6 @@
 //! QEMU command lines of the machines that our kernel runs on.
 
-use crate::boot_conf::VirtioMmio;
+use crate::boot_conf::Virtio;
 use crate::tool::QEMU;
 use anyhow::Result;
 use std::ffi::OsString;
@@ -12,20 +12,20 @@ use std::process::Command;
 pub enum Machine {
     /// Small, with virtio-mmio: ours.
     Microvm,
-    /// A PC with PCI: what the portable profile runs on. Our block driver does not speak PCI, so the
-    /// disk is a RAM disk from the boot archive there.
+    /// A PC with PCI.
     Q35,
 }
 
 impl Machine {
-    /// Where its virtio-mmio transports are.
+    /// Where its virtio devices are.
     ///
     /// QEMU's microvm with ACPI has a second I/O APIC, whose 24 inputs (GSI 24 to 47) are the
-    /// transports' (QEMU: hw/i386/microvm.c, docs/system/i386/microvm.rst).
-    pub fn virtio(self) -> Option<VirtioMmio> {
+    /// transports' (QEMU: docs/system/i386/microvm.rst). On q35 the firmware puts the configuration
+    /// space of PCI Express at 0xb0000000 (the MCFG table says so, too).
+    pub fn virtio(self) -> Virtio {
         match self {
-            Self::Microvm => Some(VirtioMmio { base: 0xfeb0_0000, stride: 0x200, count: 24, irq: 24 }),
-            Self::Q35 => None,
+            Self::Microvm => Virtio::Mmio { base: 0xfeb0_0000, stride: 0x200, count: 24, irq: 24 },
+            Self::Q35 => Virtio::Pci { ecam: 0xb000_0000 },
         }
     }
 }
@@ -119,8 +119,11 @@ impl Vm {
         };
         for (index, drive) in self.drives.iter().enumerate() {
             command.arg("-drive").arg(drive_argument(drive, index));
-            let bus = if self.machine == Machine::Microvm { "virtio-blk-device" } else { "virtio-blk-pci" };
-            command.args(["-device", &format!("{bus},drive=disk{index}")]);
+            let device = match self.machine {
+                Machine::Microvm => "virtio-blk-device",
+                Machine::Q35 => "virtio-blk-pci,disable-legacy=on",
+            };
+            command.args(["-device", &format!("{device},drive=disk{index}")]);
         }
         if self.debugger == Debugger::Waits {
             command.args(["-s", "-S"]);
