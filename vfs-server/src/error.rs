@@ -44,6 +44,9 @@ pub enum Error {
     CrossDevice,
     #[error("permission denied")]
     Permission,
+    /// Not even with other permission bits: only the owner may, or nobody.
+    #[error("operation not permitted")]
+    NotPermitted,
     #[error("bad descriptor")]
     BadDescriptor,
     #[error("no data there")]
@@ -117,6 +120,7 @@ impl Error {
             Self::SymlinkLoop => errno::ELOOP,
             Self::CrossDevice => errno::EXDEV,
             Self::Permission => errno::EACCES,
+            Self::NotPermitted => errno::EPERM,
             Self::BadDescriptor => errno::EBADF,
             Self::NoData => errno::ENXIO,
             Self::WouldBlock => errno::EAGAIN,

@@ -18,7 +18,7 @@ pub fn check(inode: &Inode, who: &Credentials, wanted: u16) -> Result<()> {
 
 /// Whether `who` may change the inode's attributes.
 pub fn check_owner(inode: &Inode, who: &Credentials) -> Result<()> {
-    if who.uid == 0 || inode.attributes().uid == who.uid { Ok(()) } else { Err(Error::Permission) }
+    if who.uid == 0 || inode.attributes().uid == who.uid { Ok(()) } else { Err(Error::NotPermitted) }
 }
 
 fn granted(attributes: &Attributes, who: &Credentials) -> u16 {

@@ -145,6 +145,12 @@ fn names_come_and_go() {
     assert_eq!(client.unlink("d", 0), Err(EISDIR));
     assert_eq!(client.unlink("d/f", AT_REMOVEDIR), Err(ENOTDIR));
 
+    assert_eq!(client.unlink("d/.", AT_REMOVEDIR), Err(EINVAL));
+    assert_eq!(client.unlink("d/..", AT_REMOVEDIR), Err(ENOTEMPTY));
+    assert_eq!(client.unlink("/", AT_REMOVEDIR), Err(EBUSY));
+    assert_eq!(client.link(directory, "x"), Err(EPERM));
+    assert_eq!(client.open("d/f", O_RDONLY | O_SYMLINK), Err(EINVAL));
+
     client.link(file, "g").unwrap();
     assert_eq!(client.stat(file).unwrap().st_nlink, 2);
     client.rename(file, "d/h").unwrap();
@@ -270,7 +276,7 @@ fn after_the_unmount_everything_is_on_the_disk_and_requests_fail() {
     assert!(rig.fs.on_disk(&rig.disk, b"a") == data);
     assert_eq!(client.read(file, 0, 1), Err(EIO));
     assert_eq!(client.open("a", O_RDONLY), Err(EIO));
-    assert!(rig.server.is_unmounted());
+    common::eventually("the end of the unmount", || rig.server.is_unmounted());
 }
 
 #[test]

@@ -251,6 +251,23 @@ fn reclaim_lets_clients_use_more_than_the_cache_holds() {
 }
 
 #[test]
+fn a_host_with_less_memory_than_promised_is_waited_for() {
+    let rig = Rig::start(4096, 4096, small());
+    let client = rig.client();
+    let file = open(&client, "a");
+    client.truncate(file, 300 * 4096).unwrap();
+    let map = client.map(file, 0, 300, Rights::READ_WRITE, Sharing::Shared).unwrap();
+    let (total, free) = platform::frame::Frames::budget();
+    linux::host::set_frame_limit(total - free + 40);
+    let outcome = (0..300u64).try_for_each(|page| client.store(map.address + page * 4096, &page.to_le_bytes()));
+    linux::host::set_frame_limit(total);
+    assert_eq!(outcome, Ok(()));
+    for page in 0..300u64 {
+        assert_eq!(client.load(map.address + page * 4096, 8).unwrap(), page.to_le_bytes());
+    }
+}
+
+#[test]
 fn a_large_write_and_read_go_round_the_small_cache() {
     let rig = Rig::start(4096, 4096, small());
     let client = rig.client();

@@ -27,7 +27,7 @@ pub use folio::{Folio, LockedFolio, MAX_ORDER, PAGE_SHIFT};
 pub use index::Mark;
 
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use lru::Clock;
 use platform::frame::Frames;
 use platform::sync::WaitQueue;
@@ -46,6 +46,8 @@ pub struct PageCache {
     room: WaitQueue,
     wanted: WaitQueue,
     waiting: AtomicUsize,
+    /// The host had no page left although the limit was not reached.
+    exhausted: AtomicBool,
 }
 
 impl PageCache {
@@ -59,6 +61,7 @@ impl PageCache {
             room: WaitQueue::new(),
             wanted: WaitQueue::new(),
             waiting: AtomicUsize::new(0),
+            exhausted: AtomicBool::new(false),
         }
     }
 
@@ -85,20 +88,22 @@ impl PageCache {
     /// Whether reclaim has something to do.
     pub(crate) fn is_short(&self) -> bool {
         let used = self.used();
-        used > self.high_mark() || self.waiting.load(Ordering::SeqCst) != 0 && used + ROOM > self.limit
+        let somebody_waits = self.waiting.load(Ordering::SeqCst) != 0;
+        used > self.high_mark() || somebody_waits && (used + ROOM > self.limit || self.exhausted.load(Ordering::SeqCst))
     }
 
     /// Frames for a folio; `None`: none are free. It never waits, whatever the caller holds.
     pub fn try_alloc(&self, order: u8) -> Option<Arc<Frames>> {
         let pages = 1usize << order;
         let used = self.used.fetch_add(pages, Ordering::Relaxed) + pages;
-        let frames = if used <= self.limit && platform::host::choose(2, "folio allocation") == 0 {
-            Frames::alloc(order)
-        } else {
-            None
-        };
+        let allowed = used <= self.limit && platform::host::choose(2, "folio allocation") == 0;
+        let frames = if allowed { Frames::alloc(order) } else { None };
         if frames.is_none() {
             self.used.fetch_sub(pages, Ordering::Relaxed);
+            if allowed && order == 0 && !self.exhausted.swap(true, Ordering::SeqCst) {
+                let (total, free) = Frames::budget();
+                log::warn!("no page for a folio: {used} of {} used, the host has {free} of {total}", self.limit);
+            }
         }
         if used > self.high_mark() {
             self.wanted.wake_all();
@@ -109,6 +114,7 @@ impl PageCache {
     /// Frames that [`PageCache::try_alloc`] gave are not used, or their folio was detached.
     pub(super) fn uncharge(&self, order: u8) {
         self.used.fetch_sub(1 << order, Ordering::Relaxed);
+        self.exhausted.store(false, Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) != 0 {
             self.room.wake_all();
         }
@@ -122,7 +128,8 @@ impl PageCache {
         let before = self.used();
         let enough = || {
             let used = self.used();
-            (used + ROOM <= self.limit || used < before).then_some(())
+            let room = used + ROOM <= self.limit && !self.exhausted.load(Ordering::SeqCst);
+            (room || used < before).then_some(())
         };
         let room = self.room.wait_for_until("a free folio", deadline_ns, enough).is_some();
         self.waiting.fetch_sub(1, Ordering::SeqCst);

@@ -119,7 +119,7 @@ impl Server {
         let file = handle.file()?;
         let wanted = |id: u32| (id != u32::MAX).then_some(id);
         if file.who.uid != 0 && wanted(uid).is_some_and(|uid| uid != file.inode.attributes().uid) {
-            return Err(Error::Permission);
+            return Err(Error::NotPermitted);
         }
         let change = SetAttributes { uid: wanted(uid), gid: wanted(gid), ..SetAttributes::default() };
         self.set_attributes(file, change)

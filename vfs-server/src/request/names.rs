@@ -28,8 +28,7 @@ impl Server {
         let handle = self.files.get(directory)?;
         let walked = self.walk(&handle.file()?.inode, &path, LastLink::Keep, &call.who)?;
         let removes_directory = flags as usize & AT_REMOVEDIR != 0;
-        // `.`, `..` and the root cannot be removed.
-        let place = walked.place.ok_or(Error::Busy)?;
+        let place = walked.place.ok_or_else(|| no_name_to_remove(&path, removes_directory))?;
         walked.inode.ok_or(Error::NotFound)?;
         self.remove_name(&place, removes_directory, walked.wants_directory, &call.who)?;
         Ok(Reply::Count(0))
@@ -78,7 +77,7 @@ impl Server {
     pub(super) fn link(&self, file: &OpenFile, start: &InodeRef, path: &[u8], who: &Credentials) -> Result<Reply> {
         let target = &file.inode;
         if target.kind == FileKind::Directory {
-            return Err(Error::IsDirectory);
+            return Err(Error::NotPermitted);
         }
         let walked = self.walk(start, path, LastLink::Keep, who)?;
         let place = match (walked.inode, walked.place) {
@@ -212,11 +211,22 @@ impl Server {
     }
 }
 
+/// Why what a path that ends with `.`, `..` or `/` alone names cannot be removed.
+fn no_name_to_remove(path: &[u8], removes_directory: bool) -> Error {
+    let last = path.rsplit(|&byte| byte == b'/').find(|name| !name.is_empty());
+    match last {
+        _ if !removes_directory => Error::IsDirectory,
+        Some(b".") => Error::Invalid("the directory itself"),
+        Some(b"..") => Error::NotEmpty,
+        _ => Error::Busy,
+    }
+}
+
 /// In a sticky directory only the owners remove a name.
 fn check_sticky(directory: &Inode, victim: &Inode, who: &Credentials) -> Result<()> {
     let directory = directory.attributes();
     let may = directory.permissions & 0o1000 == 0 || [0, directory.uid, victim.attributes().uid].contains(&who.uid);
-    if may { Ok(()) } else { Err(Error::Permission) }
+    if may { Ok(()) } else { Err(Error::NotPermitted) }
 }
 
 /// Locks what is removed or replaced: a directory after the directories that are held.

@@ -71,6 +71,9 @@ impl Server {
                 // The target was given when the link was made.
                 FileKind::Symlink if flags & O_CREAT != 0 => return Err(Error::Exists),
                 FileKind::Directory if writes || flags & O_TRUNC != 0 => return Err(Error::IsDirectory),
+                FileKind::Regular | FileKind::Directory if flags & O_SYMLINK != 0 => {
+                    return Err(Error::Invalid("no symbolic link"));
+                }
                 FileKind::Regular | FileKind::Directory | FileKind::Symlink => {}
                 _ => return Err(Error::NotSupported("opening a special file")),
             }
@@ -146,8 +149,10 @@ impl Server {
 
     /// The first write to a new symbolic link: its target.
     pub(super) fn write_target(&self, call: &Call, id: u64, link: &NewSymlink, len: usize) -> Result<Reply> {
-        if len == 0 || len >= PATH_MAX {
-            return Err(Error::Invalid("length of a symbolic link's target"));
+        match len {
+            0 => return Err(Error::NotFound),
+            PATH_MAX.. => return Err(Error::NameTooLong),
+            _ => {}
         }
         let target = call.copy_in(len)?;
         let who = Credentials { now: super::now(), ..link.who };
