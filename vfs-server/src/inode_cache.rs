@@ -190,16 +190,22 @@ impl InodeCache {
     }
 
     /// Claims an unused inode for eviction.
-    fn claim_unused(&self, ino: Ino, also: impl Fn(&Inode) -> bool) -> Option<Arc<Inode>> {
+    fn claim_unused(&self, ino: Ino) -> Option<Arc<Inode>> {
         let mut table = self.table.lock();
-        let Some(entry) = table.get_mut(&ino) else { return None };
+        let entry = table.get_mut(&ino)?;
         let Entry::Live(inode) = entry else { return None };
-        if inode.users.load() != 0 || !also(inode) {
+        if inode.users.load() != 0 {
             return None;
         }
         let inode = inode.clone();
         *entry = Entry::Evicting;
         Some(inode)
+    }
+
+    /// Gives a claimed inode back: it stays.
+    fn unclaim(&self, inode: Arc<Inode>) {
+        self.table.lock().insert(inode.ino, Entry::Live(inode));
+        self.changed.wake_all();
     }
 
     fn idle(&self, most: usize) -> Vec<Ino> {
@@ -273,7 +279,15 @@ impl Server {
 
     /// Evicts an inode if nobody uses it and `also` holds.
     fn evict(&self, ino: Ino, also: impl Fn(&Inode) -> bool) -> bool {
-        let Some(inode) = self.inodes.claim_unused(ino, also) else { return false };
+        let Some(inode) = self.inodes.claim_unused(ino) else { return false };
+        if !also(&inode) {
+            self.inodes.unclaim(inode.clone());
+            if !is_clean(&inode) {
+                // Writeback may have met it while it was claimed, and left it alone.
+                self.note_dirty(&inode);
+            }
+            return false;
+        }
         self.drop_all_folios(&inode);
         if let Err(error) = inode.operations().evict(&inode) {
             log::error!("inode {ino}: eviction failed: {error}");

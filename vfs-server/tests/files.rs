@@ -112,6 +112,40 @@ fn a_cut_file_grows_again_with_zeros() {
 }
 
 #[test]
+fn a_cut_at_a_page_border_inside_a_folio_leaves_nothing_behind() {
+    let rig = Rig::default();
+    let client = rig.client();
+    let file = open(&client, "a");
+    for size in [4096, 8192, 61_440, 65_536] {
+        client.write(file, 0, &pattern(1, 0, 131_072)).unwrap();
+        client.truncate(file, size).unwrap();
+        client.truncate(file, 131_072).unwrap();
+        let mut expected = pattern(1, 0, size as usize);
+        expected.resize(131_072, 0);
+        assert!(client.read(file, 0, 200_000).unwrap() == expected, "cut at {size}");
+        client.fsync(file).unwrap();
+        assert!(rig.fs.on_disk(&rig.disk, b"a") == expected, "cut at {size}");
+    }
+}
+
+#[test]
+fn idle_inodes_go_when_there_are_many() {
+    let rig = Rig::start(4096, 8192, vfs_server::Config { idle_inodes: 32, ..common::small() });
+    let client = rig.client();
+    for n in 0..400u64 {
+        let file = open(&client, &format!("f{n}"));
+        client.write(file, 0, &pattern(n, 0, 100)).unwrap();
+        client.close(file);
+    }
+    common::eventually("the eviction of idle inodes", || rig.counter(&client, "inodes") < 200);
+    for n in 0..400u64 {
+        let file = open(&client, &format!("f{n}"));
+        assert_eq!(client.read(file, 0, 200).unwrap(), pattern(n, 0, 100), "file {n}");
+        client.close(file);
+    }
+}
+
+#[test]
 fn appends_go_to_the_end() {
     let rig = Rig::default();
     let client = rig.client();

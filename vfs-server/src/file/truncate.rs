@@ -55,7 +55,7 @@ impl Server {
 
     fn cut(&self, inode: &Arc<Inode>, size: u64) -> Result<()> {
         let _invalidate = inode.mapping.invalidate_lock.write();
-        let tail = if size % PAGE_SIZE == 0 { None } else { self.cut_tail(inode, size)? };
+        let tail = self.cut_tail(inode, size)?;
         inode.set_size(size);
         drop(tail);
         if inode.mapping.grants.load() > 0 {
@@ -66,8 +66,9 @@ impl Server {
         inode.operations().truncate(inode, size, now())
     }
 
-    /// Zeroes the new last page behind the new end; on the disk too, where the block has data. The
-    /// folio stays locked until the size is published.
+    /// Zeroes the folio that the new end lies in behind it; on the disk too, where the last block has
+    /// data. The end may be a page's and still lie within a folio. The folio stays locked until the
+    /// size is published.
     fn cut_tail(&self, inode: &Arc<Inode>, size: u64) -> Result<Option<LockedFolio>> {
         let page = size >> PAGE_SHIFT;
         let block_size = 1u64 << inode.mapping.block_shift();
@@ -89,6 +90,9 @@ impl Server {
             };
             if !folio.is_attached() {
                 continue;
+            }
+            if folio.position() >= size {
+                return Ok(None);
             }
             folio.wait_writeback();
             let cut = (size - folio.position()) as usize;

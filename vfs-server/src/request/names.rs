@@ -20,6 +20,9 @@ use crate::server::Server;
 use platform::sync::WriteGuard;
 use syscall::flag::AT_REMOVEDIR;
 
+/// Most directories above one another: on a damaged disk they may form a circle.
+const DEPTH_MAX: usize = 1 << 16;
+
 impl Server {
     /// UnlinkAt: args = [directory id, path, length, flags].
     pub(super) fn unlink_at(&self, call: &Call) -> Result<Reply> {
@@ -191,7 +194,7 @@ impl Server {
     fn ancestry(&self, above: &Inode, below: &InodeRef) -> Result<Option<Ino>> {
         let mut at = below.clone();
         let mut child = above.ino;
-        loop {
+        for _ in 0..DEPTH_MAX {
             if at.ino == above.ino {
                 return Ok(Some(child));
             }
@@ -201,6 +204,7 @@ impl Server {
             child = at.ino;
             at = self.parent(&at)?;
         }
+        Err(Error::Corrupt("directories that do not lead to the root".into()))
     }
 
     fn check_change(&self, directory: &Inode, who: &Credentials) -> Result<()> {
