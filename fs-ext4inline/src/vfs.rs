@@ -73,7 +73,7 @@ impl From<Error> for VfsError {
             Error::ReadOnly => Self::ReadOnly,
             Error::Invalid => Self::Invalid("not for this inode"),
             Error::Stale => Self::Stale,
-            Error::NotPermitted => Self::Permission,
+            Error::NotPermitted => Self::NotPermitted,
         }
     }
 }

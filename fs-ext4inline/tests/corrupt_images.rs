@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use common::*;
@@ -17,10 +18,9 @@ fn read_everything(mounted: &Mounted) -> Vec<Error> {
         Ok(root) => vec![(root, 0)],
         Err(error) => return vec![error],
     };
-    let mut seen = 0;
+    let mut seen = HashSet::new();
     while let Some((inode, depth)) = pending.pop() {
-        seen += 1;
-        if depth > 20 || seen > 5000 {
+        if depth > 20 || !seen.insert(inode.ino) {
             continue;
         }
         let operations = inode.operations();
@@ -41,7 +41,7 @@ fn read_everything(mounted: &Mounted) -> Vec<Error> {
                 }
                 Err(error) => errors.push(error),
             },
-            FileKind::Regular if inode.size() < 1 << 24 => errors.extend(mounted.read(&inode).err()),
+            FileKind::Regular if inode.size() < 1 << 20 => errors.extend(mounted.read(&inode).err()),
             FileKind::Symlink => errors.extend(operations.readlink(&inode).err()),
             _ => {}
         }
@@ -135,5 +135,65 @@ fn the_corrupt_reference_images_are_survived() {
     for path in images.iter().filter(|path| path.extension().is_some_and(|extension| extension == "xz")) {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         println!("{name}: {}", try_image(&name, unxz(path)));
+    }
+}
+
+/// A disk without checksums, so that damage is met by the checks behind them, with everything on it
+/// that has a format.
+fn rich_disk(features: &str) -> Vec<u8> {
+    let mounted = Mounted::new(mke2fs(&["-b", "1024", "-N", "256", "-O", features], 4), Access::ReadWrite).unwrap();
+    let root = mounted.root();
+    let sparse = mounted.create(&root, b"extents in blocks").unwrap();
+    for block in 0..120 {
+        mounted.write(&sparse, block * 2048, b"every other block").unwrap();
+    }
+    for size in [30_usize, 100, 5000] {
+        let file = mounted.create(&root, format!("file of {size}").as_bytes()).unwrap();
+        mounted.write(&file, 0, &pattern(1, size)).unwrap();
+    }
+    for entries in [2, 6, 20, 150] {
+        let directory = mounted.mkdir(&root, format!("directory of {entries}").as_bytes()).unwrap();
+        for number in 0..entries {
+            directory.operations().link(&directory, format!("some name {number}").as_bytes(), &sparse, &who()).unwrap();
+        }
+    }
+    mounted.symlink(&root, b"long link", &[b'l'; 100]).unwrap();
+    drop((root, sparse));
+    let image = mounted.unmount_clean();
+    debugfs_write(&image, "ea_set \"/file of 30\" user.small value\nea_set \"/file of 5000\" user.other value\n")
+}
+
+#[test]
+fn random_damage_is_survived() {
+    if !have_e2fsprogs() {
+        return;
+    }
+    let cases: u64 = std::env::var("DAMAGE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(400);
+    let image = rich_disk("inline_data,^metadata_csum,^uninit_bg,^has_journal,^resize_inode");
+    // Where anything but zeros is: damage elsewhere is rarely met.
+    let used: Vec<usize> =
+        (0..image.len()).filter(|&at| at >= 1024 && image[at & !3..(at & !3) + 4] != [0; 4]).collect();
+    for case in 0..cases {
+        let random = pattern(case + 1, 64);
+        let word = |at: usize| u64::from_le_bytes(random[at..at + 8].try_into().unwrap()) as usize;
+        let mut damaged = image.clone();
+        for hit in 0..1 + random[0] as usize % 4 {
+            let at = used[word(8 + hit * 8) % used.len()];
+            // A bit, a byte, or an extreme value.
+            match random[40 + hit] % 4 {
+                0 => damaged[at] ^= 1 << (random[50 + hit] % 8),
+                1 => damaged[at] = random[50 + hit],
+                2 => damaged[at] = 0xff,
+                _ => damaged[at & !1..(at & !1) + 2].fill(0xff),
+            }
+        }
+        for access in [Access::ReadOnly, Access::ReadWrite] {
+            let Ok(mounted) = Mounted::new(damaged.clone(), access) else { continue };
+            read_everything(&mounted);
+            if access == Access::ReadWrite {
+                change_everything(&mounted);
+            }
+            end(mounted);
+        }
     }
 }
