@@ -18,7 +18,6 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use hashbrown::HashMap;
-use pager_abi::PAGE_SIZE;
 use platform::block::{self, Bio, BioOp, BlockDevice, Completion, IoError, SECTOR_SIZE, Segment};
 use platform::frame::Frames;
 use platform::lockdep::{BUFFER, BUFFER_CACHE, BUFFER_RESERVE, BUFFER_WRITE, BUFFER_WRITE_BACK, LEAF};

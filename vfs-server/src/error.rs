@@ -49,6 +49,9 @@ pub enum Error {
     NotPermitted,
     #[error("bad descriptor")]
     BadDescriptor,
+    /// A kind of file that cannot do this at all (mapping a directory).
+    #[error("no such device")]
+    NoDevice,
     #[error("no data there")]
     NoData,
     #[error("would block")]
@@ -122,6 +125,7 @@ impl Error {
             Self::Permission => errno::EACCES,
             Self::NotPermitted => errno::EPERM,
             Self::BadDescriptor => errno::EBADF,
+            Self::NoDevice => errno::ENODEV,
             Self::NoData => errno::ENXIO,
             Self::WouldBlock => errno::EAGAIN,
             Self::NoMemory | Self::NoFolio => errno::ENOMEM,

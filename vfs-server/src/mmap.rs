@@ -73,7 +73,7 @@ impl Server {
     pub(crate) fn mmap_prep(&self, file: &OpenFile, flags: MapFlags) -> Result<(Cookie, MaxProtection)> {
         let inode = &file.inode;
         if inode.kind != FileKind::Regular {
-            return Err(Error::NotSupported("mapping anything but a file"));
+            return Err(Error::NoDevice);
         }
         if !file.readable() {
             return Err(Error::Permission);
