@@ -15,8 +15,8 @@ const PAGES: usize = 1024;
 
 fn run() -> Outcome {
     let dir = Scratch::new("bench")?;
-    let overhead =
-        median(&mut (0..99).map(|_| measure(|| Ok(())).map(|(cost, ())| cost)).collect::<Result<Vec<_>, _>>()?);
+    let mut nothing = (0..99).map(|_| cost(|| Ok(()))).collect::<Result<Vec<_>, _>>()?;
+    let overhead = median(&mut nothing);
     let bench = Bench { dir, overhead };
     bench.call_and_reply()?;
     bench.faults()?;
@@ -33,11 +33,11 @@ struct Bench {
     overhead: u64,
 }
 
-/// The instructions of `f`, and what it gives.
-fn measure<T>(f: impl FnOnce() -> Result<T, Failure>) -> Result<(u64, T), Failure> {
+/// The instructions of `f`.
+fn cost<T>(f: impl FnOnce() -> Result<T, Failure>) -> Result<u64, Failure> {
     let start = sys::instructions();
-    let value = f()?;
-    Ok((sys::instructions() - start, value))
+    f()?;
+    Ok(sys::instructions() - start)
 }
 
 fn median(costs: &mut [u64]) -> u64 {
@@ -62,7 +62,7 @@ impl Bench {
         for _ in 0..20 {
             echo.call()?;
         }
-        self.row("call_reply", 200, |_| Ok(measure(|| Ok(echo.call()?))?.0))?;
+        self.row("call_reply", 200, |_| cost(|| Ok(echo.call()?)))?;
         echo.stop()
     }
 
@@ -79,15 +79,15 @@ impl Bench {
         };
         self.row("read_fault_1_page", 100, |index| {
             let mapping = map(index, 1)?;
-            Ok(measure(|| Ok(mapping.load(0)))?.0)
+            cost(|| Ok(mapping.load(0)))
         })?;
         self.row("read_fault_16_pages", 60, |index| {
             let mapping = map(16 * index, 16)?;
-            Ok(measure(|| Ok(mapping.load(0)))?.0)
+            cost(|| Ok(mapping.load(0)))
         })?;
         let mapping = map(0, PAGES)?;
-        let (cost, _) = measure(|| Ok((0..PAGES).map(|page| u64::from(mapping.load(page * PAGE))).sum::<u64>()))?;
-        self.print("mapped_read_per_page", cost / PAGES as u64);
+        let total = cost(|| Ok((0..PAGES).map(|page| u64::from(mapping.load(page * PAGE))).sum::<u64>()))?;
+        self.print("mapped_read_per_page", total / PAGES as u64);
         Ok(())
     }
 
@@ -98,7 +98,12 @@ impl Bench {
         for page in 0..64 {
             mapping.load(page * PAGE);
         }
-        self.row("page_mkwrite", 64, |page| Ok(measure(|| Ok(mapping.store(page * PAGE, 1)))?.0))
+        self.row("page_mkwrite", 64, |page| {
+            cost(|| {
+                mapping.store(page * PAGE, 1);
+                Ok(())
+            })
+        })
     }
 
     fn inline_first_store(&self) -> Outcome {
@@ -108,7 +113,10 @@ impl Bench {
             file.sync()?;
             let mapping = Mapping::new(&file, 0, PAGE, Protection::ReadWrite, Sharing::Shared)?;
             mapping.load(0);
-            Ok(measure(|| Ok(mapping.store(0, 2)))?.0)
+            cost(|| {
+                mapping.store(0, 2);
+                Ok(())
+            })
         })
     }
 
@@ -116,30 +124,38 @@ impl Bench {
     fn reads_and_writes(&self) -> Outcome {
         let file = self.dir.open("faults")?;
         let mut buf = vec![1; PAGE];
-        self.row("pread_4k", 200, |index| Ok(measure(|| Ok(file.read_at(&mut buf, (index % 64 * PAGE) as u64)?))?.0))?;
+        self.row("pread_4k", 200, |index| cost(|| Ok(file.read_at(&mut buf, (index % 64 * PAGE) as u64)?)))?;
         // The first round makes the pages dirty.
         for index in 0..64 {
             file.write_at(&buf, (index * PAGE) as u64)?;
         }
-        self.row("pwrite_4k", 200, |index| Ok(measure(|| Ok(file.write_at(&buf, (index % 64 * PAGE) as u64)?))?.0))?;
+        self.row("pwrite_4k", 200, |index| cost(|| Ok(file.write_at(&buf, (index % 64 * PAGE) as u64)?)))?;
         let file = self.dir.create("append")?;
         file.write_at(&buf, 0)?;
-        self.row("append_1_byte", 200, |index| Ok(measure(|| Ok(file.write_at(&[1], (PAGE + index) as u64)?))?.0))
+        self.row("append_1_byte", 200, |index| cost(|| Ok(file.write_at(&[1], (PAGE + index) as u64)?)))
     }
 
     fn names(&self) -> Outcome {
         let path = self.dir.path("append");
-        self.row("open_close", 200, |_| Ok(measure(|| Ok(drop(File::open(&path, Open::READ, 0)?)))?.0))?;
-        self.row("stat", 200, |_| Ok(measure(|| Ok(sys::stat(&path)?))?.0))?;
+        self.row("open_close", 200, |_| {
+            cost(|| {
+                drop(File::open(&path, Open::READ, 0)?);
+                Ok(())
+            })
+        })?;
+        self.row("stat", 200, |_| cost(|| Ok(sys::stat(&path)?)))?;
         let path = |index| self.dir.path(&format!("name-{index}"));
         let how = Open::WRITE | Open::CREATE;
         self.row("create_close", 100, |index| {
             let path = path(index);
-            Ok(measure(|| Ok(drop(File::open(&path, how, 0o644)?)))?.0)
+            cost(|| {
+                drop(File::open(&path, how, 0o644)?);
+                Ok(())
+            })
         })?;
         self.row("unlink", 100, |index| {
             let path = path(index);
-            Ok(measure(|| Ok(sys::unlink(&path)?))?.0)
+            cost(|| Ok(sys::unlink(&path)?))
         })
     }
 
@@ -147,18 +163,17 @@ impl Bench {
         let bytes = vec![3; PAGE];
         self.row("create_write_4k_fsync", 24, |index| {
             let name = format!("synced-{index}");
-            let cost = measure(|| {
+            cost(|| {
                 let file = self.dir.create(&name)?;
                 file.write_at(&bytes, 0)?;
                 Ok(file.sync()?)
-            })?;
-            Ok(cost.0)
+            })
         })?;
         let file = self.dir.open("faults")?;
         file.sync()?;
         self.row("fsync_1_page", 24, |index| {
             file.write_at(&bytes, (index * PAGE) as u64)?;
-            Ok(measure(|| Ok(file.sync()?))?.0)
+            cost(|| Ok(file.sync()?))
         })
     }
 }

@@ -51,11 +51,7 @@ pub fn read_line(keys: &Receiver<u8>, prompt: &str) -> Option<String> {
                 sys::print_text(format_args!("\r\n"));
                 return Some(line);
             }
-            key if BACKSPACE.contains(&key) => {
-                if line.pop().is_some() {
-                    sys::print_text(format_args!("\x08 \x08"));
-                }
-            }
+            key if BACKSPACE.contains(&key) && line.pop().is_some() => sys::print_text(format_args!("\x08 \x08")),
             INTERRUPT => {
                 line.clear();
                 sys::print_text(format_args!("^C\r\n{prompt}"));
