@@ -4,6 +4,7 @@
 //! file), which is counted: descriptors hold it, and system calls that wait in it.
 
 use crate::arch::cpu::Cpu;
+use crate::arch::heap;
 use crate::context::Context;
 use crate::kernel::Kernel;
 use crate::scheme::memory::MemoryFile;
@@ -133,7 +134,7 @@ impl Kernel {
         flags: usize,
         position: Position,
     ) -> Result<Id<Description>> {
-        if self.descriptions.len() >= DESCRIPTIONS_MAX {
+        if self.descriptions.len() >= DESCRIPTIONS_MAX || heap::is_short() {
             self.drop_file(cpu, file);
             return Err(Error::new(ENFILE));
         }
@@ -197,6 +198,9 @@ impl Kernel {
 
     /// A table with the same open files.
     pub fn copy_table(&mut self, from: Id<FileTable>) -> Result<Id<FileTable>> {
+        if heap::is_short() {
+            return Err(Error::new(ENFILE));
+        }
         let slots = self.files[from].slots.clone();
         let copied: alloc::vec::Vec<_> = slots.iter().map(|(_, description)| description).collect();
         let table = self.files.insert(FileTable { slots, users: 0, refs: 1 }).ok_or(Error::new(ENFILE))?;

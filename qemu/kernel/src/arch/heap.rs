@@ -1,7 +1,7 @@
 //! The kernel's heap: one run of memory set aside at boot.
 //!
-//! Every kind of kernel object has a limit, so programs cannot use it up; the fast paths do not
-//! allocate.
+//! The fast paths do not allocate. What a program can have more of has a limit, and is refused
+//! when the heap is [short](is_short): so programs cannot use it up.
 
 use super::physmap;
 use buddy_system_allocator::LockedHeap;
@@ -16,6 +16,13 @@ static HEAP: LockedHeap<28> = LockedHeap::empty();
 pub unsafe fn init(paddr: u64, len: usize) {
     // SAFETY: by the caller's promise; the physmap maps it.
     unsafe { HEAP.lock().init(physmap::pointer(paddr) as usize, len) }
+}
+
+/// Less than a quarter is left: who wants a new object for a program is refused, so that the rest is there for what
+/// cannot be refused.
+pub fn is_short() -> bool {
+    let (used, total) = usage();
+    used > total / 4 * 3
 }
 
 /// Bytes in use and bytes in all.

@@ -22,7 +22,7 @@ const INPUT_MAX: usize = 4096;
 const CHUNK: usize = 256;
 
 /// Most bytes of one write, so that it ends.
-const WRITE_MAX: usize = 64 * 1024;
+const WRITE_MAX: usize = 4 * 1024;
 
 /// Input that nobody has read yet.
 pub struct Console {

@@ -21,7 +21,7 @@
 //! CALL of a table with `FileTableVerb::Close` and a number as payload closes that descriptor.
 
 use crate::arch::cpu::Cpu;
-use crate::arch::physmap;
+use crate::arch::{heap, physmap};
 use crate::context::{Context, State, Wait};
 use crate::file::{Description, File, FileTable, Position};
 use crate::kernel::Kernel;
@@ -88,6 +88,7 @@ pub fn open_root(k: &mut Kernel, cpu: &Cpu, id: Id<Context>, how: &[u8], out: us
             k.contexts[id].refs += 1;
             ProcFile::Context(id)
         }
+        b"new-context" if heap::is_short() => return Err(Error::new(ENOMEM).into()),
         b"new-context" => ProcFile::Context(k.contexts.insert(Context::new()).ok_or(Error::new(ENOMEM))?),
         _ => return Err(Error::new(ENOENT).into()),
     };

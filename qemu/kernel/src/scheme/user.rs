@@ -23,8 +23,8 @@ pub use copy::socket_call;
 pub use receive::{answer_by_write, receive_by_read};
 pub use retry::Retry;
 
-use crate::arch::clock;
 use crate::arch::cpu::Cpu;
+use crate::arch::{clock, heap};
 use crate::context::Context;
 use crate::file::{File, Position};
 use crate::kernel::Kernel;
@@ -70,6 +70,9 @@ pub enum Serving {
 
 /// `create-scheme`.
 pub fn create(k: &mut Kernel, cpu: &Cpu, id: Id<Context>, out: usize) -> Outcome {
+    if heap::is_short() {
+        return Err(Error::new(ENOMEM).into());
+    }
     let pager = k.pager.open_socket().map_err(|error| Error::new(error.errno()))?;
     let socket = Socket { pager, state: Serving::Portable, receivers: Queue::new(), lent: Vec::new(), refs: 1 };
     let Some(socket) = k.sockets.insert(socket) else {

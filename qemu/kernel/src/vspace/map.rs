@@ -3,7 +3,7 @@
 use super::{Backing, MAP_END, REGIONS_MAX, Region, Rights, SchemeMapping, Vspace};
 use crate::arch::cpu::Cpu;
 use crate::arch::paging::{Entry, Flags};
-use crate::arch::{physmap, tlb};
+use crate::arch::{heap, physmap, tlb};
 use crate::kernel::Kernel;
 use kernel_logic::arena::Id;
 use kernel_logic::buddy::Frame;
@@ -45,7 +45,7 @@ impl Kernel {
     /// The range that a mapping gets, cleared if it replaces something (`MAP_FIXED`).
     pub fn place_mapping(&mut self, cpu: &Cpu, id: Id<Vspace>, map: &Map) -> Result<Span> {
         let len = super::whole_pages(map.size)?;
-        if self.vspaces[id].regions.len() >= REGIONS_MAX {
+        if self.vspaces[id].regions.len() >= REGIONS_MAX || heap::is_short() {
             return Err(Error::new(ENOMEM));
         }
         if !map.flags.contains(MapFlags::MAP_FIXED) {
@@ -67,6 +67,9 @@ impl Kernel {
     pub fn map_anonymous(&mut self, cpu: &Cpu, id: Id<Vspace>, map: &Map, contiguous: bool) -> Result<usize> {
         let span = self.place_mapping(cpu, id, map)?;
         let rights = Rights::of(map.flags);
+        if !map.flags.contains(MapFlags::MAP_LAZY) && span.pages() > self.frames.free_frames() {
+            return Err(Error::new(ENOMEM));
+        }
         let backing = if map.flags.contains(MapFlags::MAP_SHARED) { Backing::Shared } else { Backing::Private };
         let presence =
             if map.flags.contains(MapFlags::MAP_LAZY) && !contiguous { Presence::Lazy } else { Presence::Eager };

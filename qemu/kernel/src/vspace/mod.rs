@@ -24,6 +24,7 @@ pub mod map;
 pub mod remap;
 pub mod user;
 
+use crate::arch::heap;
 use crate::arch::paging::{Entry, Flags, PageTable};
 use crate::kernel::Kernel;
 use crate::scheme::user::Socket;
@@ -147,6 +148,9 @@ impl Rights {
 impl Vspace {
     /// An empty one with one reference.
     pub fn new(frames: &mut Frames<'_>) -> Result<Self> {
+        if heap::is_short() {
+            return Err(Error::new(ENOMEM));
+        }
         let table = PageTable::new(frames).ok_or(Error::new(ENOMEM))?;
         Ok(Self { table, regions: SpanMap::default(), cpus: 0, refs: 1, map_min: PAGE_SIZE })
     }
