@@ -2,7 +2,8 @@
 //!
 //! `verify/NAME.sha256` is in sha256sum's format, paths relative to the disk's root. The host checks
 //! it through debugfs, Linux by `sha256sum -c`. `verify/NAME.names` has a line for each entry of the
-//! tree: `d PATH`, `f PATH` or `l PATH -> TARGET`.
+//! tree: `d PATH`, `f PATH` or `l PATH -> TARGET`. Names that such lists cannot hold (line breaks,
+//! quotes, backslashes) are left out and counted.
 
 use crate::errno::Errno;
 use crate::sys::{self, File, Kind, Open};
@@ -11,6 +12,9 @@ use sha2::{Digest, Sha256};
 
 /// The directory of the lists.
 pub const FOLDER: &str = "verify";
+
+/// In sha256sum's format a name with these is escaped, and debugfs takes none of them.
+const UNLISTABLE: [char; 3] = ['\n', '\\', '"'];
 
 /// Bytes that are read at a time: many blocks, so that readahead has something to do.
 const CHUNK: usize = 64 * 1024;
@@ -26,6 +30,8 @@ pub struct Lists {
     pub files: usize,
     /// Their bytes.
     pub bytes: u64,
+    /// Entries that were left out for their names.
+    pub unlistable: usize,
 }
 
 impl Lists {
@@ -41,6 +47,10 @@ impl Lists {
         for entry in entries {
             let path = if directory.is_empty() { entry.name } else { format!("{directory}/{}", entry.name) };
             if path == FOLDER || path.ends_with("/.") || path.ends_with("/..") || path == "." || path == ".." {
+                continue;
+            }
+            if path.contains(UNLISTABLE) {
+                self.unlistable += 1;
                 continue;
             }
             match sys::stat(&path)?.kind {

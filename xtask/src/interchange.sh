@@ -1,12 +1,16 @@
 # What Linux does in `cargo xtask interchange`, under busybox's shell: checks the guest's disk
 # (/dev/vda) and writes one for the guest (/dev/vdb). A check is a line `##x WHAT: ok` or
 # `##x WHAT: WHY NOT`.
+# All entries but the lists' own and those whose names a list cannot hold.
+lf='
+'
+entries() {
+    find . -mindepth 1 \( -path ./verify -prune \) -o \( -path "*$lf*" -o -path '*["\\]*' \) -o -type "$1" -print
+}
 names() {
-    find . -mindepth 1 \( -path ./verify -prune \) -o -type d -print | sed 's,^\./,d ,'
-    find . \( -path ./verify -prune \) -o -type f -print | sed 's,^\./,f ,'
-    find . \( -path ./verify -prune \) -o -type l -print | while read -r p; do
-        echo "l ${p#./} -> $(readlink "$p")"
-    done
+    entries d | sed 's,^\./,d ,'
+    entries f | sed 's,^\./,f ,'
+    entries l | while read -r p; do echo "l ${p#./} -> $(readlink "$p")"; done
 }
 mount -t ext4 -o ro /dev/vda /mnt && echo '##x mounts the guest'\''s disk: ok' || { echo '##x mounts the guest'\''s disk: refused'; exit 1; }
 cd /mnt

@@ -16,7 +16,7 @@ fn run() -> Outcome {
     check!(found.files > 0, "there is no file on this disk");
     store("files.sha256", &found.sums)?;
     store("files.names", &found.names)?;
-    note!("{} files, {} bytes listed", found.files, found.bytes);
+    note!("{} files, {} bytes listed; {} entries left out for their names", found.files, found.bytes, found.unlistable);
     Ok(())
 }
 
