@@ -43,6 +43,8 @@ fn run() -> Outcome {
         check_eq!(dir.create(name)?.write_at(name.as_bytes(), 0)?, name.len(), "write");
         Model(name.as_bytes().to_vec()).compare(&dir.open(name)?, 100, name)?;
     }
+    // The lists that stay on the disk for others have a name a line.
+    sys::unlink(&dir.path("new\nline"))?;
     note!("names with unusual bytes");
 
     let inode = sys::stat(&dir.path("dot."))?.inode;
