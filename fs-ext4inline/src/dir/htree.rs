@@ -11,8 +11,9 @@ use vfs_server::buffer_cache::Buffer;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::checksum::crc32c;
+use crate::dir::change::{append, insert_into};
 use crate::dir::hash::{HashKind, Hasher};
-use crate::dir::{append, block_count, entry_block, insert_into, linear, region_len, seal_block};
+use crate::dir::{block_count, entry_block, linear, region_len, seal_block};
 use crate::error::{Corrupt, Error, Result};
 use crate::format::directory::*;
 use crate::format::feature::Incompat;

@@ -2,7 +2,7 @@
 //! in the value of the attribute `system.data`, which is there even when it is empty.
 //!
 //! The place of the value is found anew on every access: any change of the attributes may move it.
-//! Locking, conversion and the size on the disk are `inode`'s and `file`'s.
+//! Locking is `inode`'s, moving contents to a block `convert`'s.
 
 use alloc::vec::Vec;
 use core::ops::Range;

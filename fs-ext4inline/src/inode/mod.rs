@@ -23,10 +23,13 @@ use crate::volume::Volume;
 
 pub mod attributes;
 pub mod body;
-pub mod file;
+pub mod convert;
 pub mod indirect;
 pub mod inline;
 pub mod lifetime;
+pub mod map;
+pub mod truncate;
+pub mod write;
 
 /// An inode's bytes: below orphans, allocator and superblock, above buffers.
 static INODE_BODY: LockClass = LockClass::single("inode body", 64);
