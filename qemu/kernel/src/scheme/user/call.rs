@@ -185,7 +185,9 @@ impl Kernel {
     ) -> core::result::Result<(Tag, Option<Id<Context>>), Stop> {
         let socket = &self.sockets[message.socket];
         let (pager, serving) = (socket.pager, socket.state);
-        let receiver = socket.receivers.first().filter(|_| serving == Serving::Paging);
+        // Buffers are lent when a message is taken from its queue.
+        let direct = serving == Serving::Paging || message.request.buffer.is_none();
+        let receiver = socket.receivers.first().filter(|_| direct);
         let vspace = self.contexts[id].vspace.ok_or(Error::new(EFAULT))?;
         match serving {
             Serving::Dead => return Err(Error::new(ENODEV).into()),
@@ -212,6 +214,14 @@ impl Kernel {
     pub fn complete(&mut self, cpu: &Cpu, id: Id<Context>, request: Request, cqe: &Cqe) {
         if !self.sockets[request.socket].lent.is_empty() {
             self.take_back_lent(request.socket, Tag(cqe.tag));
+        }
+        // The common case: the answer is the result as it is.
+        if let (Then::Result, Some(file), 0) = (&request.then, request.file, cqe.flags) {
+            self.release_description(cpu, file);
+            let context = &mut self.contexts[id];
+            context.registers.get_mut().rax = cqe.result as usize;
+            context.prefaulted = 0;
+            return self.hand_over(cpu, id);
         }
         let known = matches!(CqeOpcode::try_from_raw(cqe.flags & 0b111), Some(CqeOpcode::RespondRegular));
         let answer = if known { demux(cqe.result) } else { Err(Error::new(EIO)) };

@@ -91,8 +91,10 @@ fn reply_receive(
     }
     // Whatever can fail or wait comes before the first answer is taken.
     if count > 0 {
-        let all = UserSlice::new(answers.address, count * CQE_BYTES)?;
-        k.prefault(cpu, id, all, Access::Read)?;
+        if count > 1 {
+            let all = UserSlice::new(answers.address, count * CQE_BYTES)?;
+            k.prefault(cpu, id, all, Access::Read)?;
+        }
         for n in 0..count {
             let cqe = k.read_cqe(cpu, id, answers.address + n * CQE_BYTES)?;
             // A wrong answer is counted by the pager and never keeps the others from being delivered.
