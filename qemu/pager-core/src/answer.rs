@@ -133,8 +133,20 @@ impl Pager {
             State::Delivered => self.taken_back(index),
             _ => self.unqueue(index),
         }
-        let Body::Fault(fault) = self.end_message(index) else { unreachable!("the caller has a fault") };
-        for (waiter, access) in fault.waiter.into_iter().chain(fault.more_waiters) {
+        let message = &mut self.messages[index];
+        let client = message.client;
+        let Body::Fault(fault) = &mut message.body else { unreachable!("the caller has a fault") };
+        let (object, waiter) = (fault.object, fault.waiter.take());
+        let more_waiters = core::mem::take(&mut fault.more_waiters);
+        let faults = &mut self.objects[object].faults;
+        faults.unlink(&mut self.messages, index, |message| &mut message.of_object);
+        self.messages.free(index);
+        self.settle_object(object);
+        self.forget_message(client, 0);
+        if let Some((waiter, access)) = waiter {
+            self.wake(waiter, why(access));
+        }
+        for (waiter, access) in more_waiters {
             self.wake(waiter, why(access));
         }
     }

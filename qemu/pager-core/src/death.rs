@@ -147,7 +147,7 @@ impl Pager {
                 }
                 Body::OneWay(_) => {
                     self.sockets[socket.0].notices.unlink(&mut self.messages, index, |message| &mut message.queued);
-                    self.messages.remove(index);
+                    self.messages.free(index);
                 }
             }
         }

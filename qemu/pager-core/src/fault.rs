@@ -195,8 +195,8 @@ impl Pager {
             None => self.window(mmu, fault.vspace, fault.page, region),
         };
         let made = self.client_of(socket, fault.vspace).and_then(|client| {
-            self.new_message(Message {
-                tag: Tag(0),
+            let made = self.new_message(|tag| Message {
+                tag,
                 socket,
                 client,
                 vspace: fault.vspace,
@@ -226,12 +226,14 @@ impl Pager {
                     waiter: Some((fault.waiter, fault.access)),
                     more_waiters: Vec::new(),
                 }),
-            })
+            })?;
+            self.clients[client].messages += 1;
+            Ok(made)
         });
-        let index = made.inspect_err(|_| self.owed -= 1)?;
+        let (index, tag) = made.inspect_err(|_| self.owed -= 1)?;
         self.objects[region.object].faults.push_back(&mut self.messages, index, |message| &mut message.of_object);
         self.enqueue(index, now);
-        Ok(FaultOutcome::Wait { socket, tag: self.messages[index].tag })
+        Ok(FaultOutcome::Wait { socket, tag })
     }
 
     /// A fault in flight on the same page whose answer lets `access` go on.

@@ -191,20 +191,11 @@ impl Message {
 
 impl Pager {
     /// Makes a message with a fresh tag. It is in no list yet.
-    #[inline(always)]
-    pub(crate) fn new_message(&mut self, mut message: Message) -> Result<u32, PagerError> {
-        if self.messages.len() >= 1 << INDEX_BITS {
-            return Err(PagerError::TooManyTags);
-        }
+    #[inline]
+    pub(crate) fn new_message(&mut self, make: impl FnOnce(Tag) -> Message) -> Result<(u32, Tag), PagerError> {
         let generation = self.next_generation();
-        let client = message.client;
-        message.tag = Tag(generation);
-        let index = self.messages.insert(message)?;
-        self.messages[index].tag = Tag(generation | index);
-        if client != crate::slab::NONE {
-            self.clients[client].messages += 1;
-        }
-        Ok(index)
+        let index = self.messages_with_room()?.insert_with(|index| make(Tag(generation | index)))?;
+        Ok((index, Tag(generation | index)))
     }
 
     /// What makes the next message's tag differ from that of the last one with its index.

@@ -297,7 +297,7 @@ impl Pager {
         match &mut message.body {
             Body::OneWay(sqe) => {
                 let sqe = *sqe;
-                self.messages.remove(index);
+                self.messages.free(index);
                 Some(sqe)
             }
             Body::Request(request) => {
@@ -319,8 +319,8 @@ impl Pager {
     pub fn notify(&mut self, socket: SocketId, sqe: Sqe, now: u64) -> Result<(), PagerError> {
         self.live_socket(socket)?;
         let sqe = Sqe { sqe_flags: sqe.sqe_flags | SqeFlags::ONEWAY, ..sqe };
-        let index = self.new_message(crate::message::Message {
-            tag: pager_abi::Tag(0),
+        let (index, _) = self.new_message(|tag| crate::message::Message {
+            tag,
             socket,
             client: NONE,
             vspace: VspaceId(u32::MAX),
@@ -336,23 +336,15 @@ impl Pager {
         Ok(())
     }
 
-    /// The end of a message that is in no queue: its tag is free, and what only it kept alive goes.
-    pub(crate) fn end_message(&mut self, index: u32) -> Body {
-        if let Body::Fault(fault) = &self.messages[index].body {
-            let object = fault.object;
-            self.objects[object].faults.unlink(&mut self.messages, index, |message| &mut message.of_object);
-            self.settle_object(object);
+    /// A message of this client has ended; so many of it were requests.
+    #[inline]
+    pub(crate) fn forget_message(&mut self, client: u32, requests: u32) {
+        let record = &mut self.clients[client];
+        record.messages -= 1;
+        record.requests -= requests;
+        if record.dead {
+            self.settle_client(client);
         }
-        let message = self.messages.remove(index);
-        if message.client != NONE {
-            let client = &mut self.clients[message.client];
-            client.messages -= 1;
-            if matches!(message.body, Body::Request(_)) {
-                client.requests -= 1;
-            }
-            self.settle_client(message.client);
-        }
-        message.body
     }
 
     /// Ends the record of a client that is gone, once no tag of it is left.

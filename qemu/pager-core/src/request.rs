@@ -389,8 +389,11 @@ impl Pager {
     }
 
     fn end_request_in_no_queue(&mut self, index: u32, revoked: &mut Revoked) {
-        if let Body::Request(RequestBody { bounce: Some(bounce), .. }) = self.end_message(index) {
-            revoked.frames.extend(bounce.frames);
+        if let Body::Request(RequestBody { bounce: Some(bounce), .. }) = &mut self.messages[index].body {
+            revoked.frames.append(&mut bounce.frames);
         }
+        let client = self.messages[index].client;
+        self.messages.free(index);
+        self.forget_message(client, 1);
     }
 }
