@@ -388,6 +388,37 @@ impl Mmu for Machine<'_> {
         at.min(end).0.saturating_sub(page.0)
     }
 
+    fn share_run(
+        &mut self,
+        server: VspaceId,
+        source: VirtPage,
+        needed: pager_core::Rights,
+        vspace: VspaceId,
+        page: VirtPage,
+        rights: pager_core::Rights,
+        count: u64,
+    ) -> u64 {
+        if server == vspace {
+            return 0;
+        }
+        let needed = rights_of_core(needed).flags() & (Flags::PRESENT | Flags::USER | Flags::WRITE);
+        let flags = rights_of_core(rights).flags();
+        let (server, client) = self.vspaces.pair_mut(vspace_id(server), vspace_id(vspace));
+        let (source, target) = (address_of(source), address_of(page));
+        for nth in 0..count as usize {
+            let given = server.table.get(source + nth * PAGE_SIZE);
+            if !given.flags().contains(needed) {
+                return nth as u64;
+            }
+            match client.table.insert(self.frames, target + nth * PAGE_SIZE, Entry::new(given.frame(), flags)) {
+                Ok(old) if old.is_present() => {}
+                Ok(_) => self.frames.retain(given.frame()),
+                Err(_) => return nth as u64,
+            }
+        }
+        count
+    }
+
     #[inline]
     fn absent_around(&self, vspace: VspaceId, page: VirtPage, before: u16, after: u16) -> (u16, u16) {
         let table = &self.vspaces[vspace_id(vspace)].table;

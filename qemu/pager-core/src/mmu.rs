@@ -54,6 +54,32 @@ pub trait Mmu {
         (0..count).take_while(|n| self.givable(server, page.forward(*n)).is_some()).count() as u64
     }
 
+    /// Maps `count` pages of `server` from `source` on at `page` of `vspace`, in order: each page that has no entry
+    /// gets one with `rights`, and the frame a reference; the others stay as they are. Ends before the first
+    /// page of the server that lacks `needed`, and where memory for a table ends; gives the pages done.
+    #[expect(clippy::too_many_arguments, reason = "two places and what is allowed at each")]
+    fn share_run(
+        &mut self,
+        server: VspaceId,
+        source: VirtPage,
+        needed: Rights,
+        vspace: VspaceId,
+        page: VirtPage,
+        rights: Rights,
+        count: u64,
+    ) -> u64 {
+        for nth in 0..count {
+            let given = self.translation(server, source.forward(nth)).filter(|given| given.rights.include(needed));
+            let Some(given) = given else { return nth };
+            match self.map(vspace, page.forward(nth), given.frame, rights) {
+                Ok(()) => self.hold(given.frame),
+                Err(MapError::Present(_)) => {}
+                Err(MapError::NoMemory) => return nth,
+            }
+        }
+        count
+    }
+
     /// A new frame with one reference, its contents undefined; `None` if memory is out.
     fn allocate(&mut self) -> Option<Frame>;
 

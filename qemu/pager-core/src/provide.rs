@@ -137,17 +137,23 @@ impl Pager {
         if !matches!(mapped, Mapped::Settled) {
             return mapped;
         }
-        let mut rights = run.rights(region, run.faulting);
-        for nth in 0..count {
-            if nth == faulting {
+        // The neighbours. One that does not fit is left out: nobody has asked for it.
+        let plain = !run.private && !run.writable;
+        let rights = file_rights(region, false);
+        for (from, to) in [(0, faulting), (faulting + 1, count)] {
+            if plain && !rights.none() {
+                let (source, page) = (run.source.forward(from), first.forward(from));
+                let done = mmu.share_run(server, source, needed, run.vspace, page, rights, to - from);
+                if from + done < to && given(mmu, from + done).is_none() {
+                    return Mapped::Refused;
+                }
                 continue;
             }
-            let Some(frame) = given(mmu, nth) else { return Mapped::Refused };
-            if run.write_protected.is_some() {
-                rights = run.rights(region, run.from.forward(nth));
+            for nth in from..to {
+                let Some(frame) = given(mmu, nth) else { return Mapped::Refused };
+                let rights = run.rights(region, run.from.forward(nth));
+                _ = self.map_file_page(mmu, run, first.forward(nth), frame, rights);
             }
-            // A neighbour that does not fit is left out: nobody has asked for it.
-            _ = self.map_file_page(mmu, run, first.forward(nth), frame, rights);
         }
         self.sockets[self.objects[region.object].socket.0].counters.pages_provided += count;
         let space = self.vspace_mut(run.vspace);
