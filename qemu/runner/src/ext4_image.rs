@@ -132,7 +132,11 @@ impl Image {
         let commands = scratch.join("commands");
         fs::write(&commands, script)?;
         let output = tool::run(DEBUGFS.command()?.arg("-f").arg(&commands).arg(&self.path), LIMIT)?.output;
-        if let Some(line) = output.lines().find(|line| line.contains("rror")) {
+        let is_error = |line: &&str| {
+            let complaint = line.rsplit_once(": ").map_or(*line, |(_, complaint)| complaint);
+            !line.starts_with("debugfs: ") && complaint.to_lowercase().contains("error")
+        };
+        if let Some(line) = output.lines().find(is_error) {
             bail!("debugfs on {}: {line}", self.path.display());
         }
         // Each command is echoed; what follows up to the next echo is its answer.
