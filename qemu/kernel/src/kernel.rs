@@ -46,6 +46,8 @@ pub struct Kernel {
     pub futexes: Futexes,
     /// Who waits for a time.
     pub deadlines: Deadlines,
+    /// When messages are next looked at for a server that does not answer.
+    pub blame_at: u64,
     /// Input of the console.
     pub console: Console,
     /// Device interrupts.
@@ -69,6 +71,7 @@ impl Kernel {
             scheduler: Scheduler::new(),
             futexes: Futexes::new(),
             deadlines: Deadlines::new(),
+            blame_at: 0,
             console: Console::new(),
             interrupts: Interrupts::new(),
         }

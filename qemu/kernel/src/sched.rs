@@ -109,6 +109,7 @@ impl Kernel {
         }
         clock::note_tick();
         self.expire_deadlines();
+        self.blame();
     }
 
     /// Interrupts CPU `index`, so that it enters the kernel.
