@@ -349,31 +349,33 @@ fn check(shape: &[&str], megabytes: u64, cases: u32) {
         return;
     }
     let image = mke2fs(shape, megabytes);
+    // More on demand: MODEL_CASES=1000 cargo test.
+    let cases = std::env::var("MODEL_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(cases);
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(actions in vec(action(), 1..250))| run(image.clone(), &actions));
 }
 
 #[test]
 fn small_blocks_with_inline_data() {
-    check(&["-b", "1024", "-O", "inline_data,^has_journal"], 4, 60);
+    check(&["-b", "1024", "-O", "inline_data,^has_journal"], 4, 30);
 }
 
 #[test]
 fn large_inodes_with_inline_data() {
-    check(&["-b", "4096", "-I", "512", "-O", "inline_data,^has_journal"], 8, 40);
+    check(&["-b", "4096", "-I", "512", "-O", "inline_data,^has_journal"], 8, 20);
 }
 
 #[test]
 fn without_inline_data() {
-    check(&["-b", "2048", "-O", "^has_journal"], 8, 40);
+    check(&["-b", "2048", "-O", "^has_journal"], 8, 20);
 }
 
 #[test]
 fn a_disk_that_is_nearly_full() {
-    check(&["-b", "1024", "-N", "48", "-O", "inline_data,^has_journal,^resize_inode"], 1, 60);
+    check(&["-b", "1024", "-N", "48", "-O", "inline_data,^has_journal,^resize_inode"], 1, 30);
 }
 
 #[test]
 fn many_small_groups() {
-    check(&["-b", "1024", "-g", "256", "-N", "512", "-O", "inline_data,^has_journal,^resize_inode"], 4, 40);
+    check(&["-b", "1024", "-g", "256", "-N", "512", "-O", "inline_data,^has_journal,^resize_inode"], 4, 20);
 }

@@ -1,5 +1,7 @@
 //! Bits of an allocation bitmap: set is in use, bit 0 of byte 0 is the first object.
 
+use crate::checksum::crc32c_patched;
+
 /// Whether bit `at` is set.
 pub fn is_set(bitmap: &[u8], at: u32) -> bool {
     bitmap[at as usize / 8] & (1 << (at % 8)) != 0
@@ -16,8 +18,20 @@ pub fn set(bitmap: &mut [u8], at: u32, count: u32) {
 }
 
 /// Clears `count` bits from `at` on.
-pub fn clear(bitmap: &mut [u8], at: u32, count: u32) {
+#[cfg(test)]
+fn clear(bitmap: &mut [u8], at: u32, count: u32) {
     for_each_byte(at, count, |byte, mask| bitmap[byte] &= !mask);
+}
+
+/// Flips `count` bits from `at` on, which are all set or all clear, and lets `checksum`, which is over
+/// the first `covered` bytes, follow.
+pub fn flip(bitmap: &mut [u8], at: u32, count: u32, checksum: &mut u32, covered: usize) {
+    let start = at as usize / 8;
+    let mut delta = alloc::vec![0; (at + count).div_ceil(8) as usize - start];
+    for_each_byte(at % 8, count, |byte, mask| delta[byte] |= mask);
+    let end = start + delta.len();
+    bitmap[start..end].iter_mut().zip(&delta).for_each(|(byte, mask)| *byte ^= mask);
+    *checksum = crc32c_patched(*checksum, &delta, covered - end);
 }
 
 fn for_each_byte(at: u32, count: u32, mut each: impl FnMut(usize, u8)) {
@@ -119,6 +133,18 @@ mod tests {
                 assert_eq!(bitmap, [0; 20]);
             }
         }
+    }
+
+    #[test]
+    fn a_checksum_follows_flips() {
+        use crate::checksum::crc32c;
+        let mut bitmap = [0_u8; 32];
+        let mut checksum = crc32c(9, &bitmap[..30]);
+        for (at, count) in [(0, 1), (3, 20), (100, 3), (100, 3), (232, 8), (5, 1)] {
+            flip(&mut bitmap, at, count, &mut checksum, 30);
+            assert_eq!(checksum, crc32c(9, &bitmap[..30]));
+        }
+        assert_eq!(bitmap.iter().map(|byte| byte.count_ones()).sum::<u32>(), 1 + 20 + 8 - 1);
     }
 
     #[test]

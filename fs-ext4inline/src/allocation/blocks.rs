@@ -9,6 +9,7 @@ use alloc::sync::Arc;
 use vfs_server::buffer_cache::Buffer;
 
 use crate::allocation::bitmap::{self, Run};
+use crate::checksum::crc32c;
 use crate::error::{Corrupt, Error, Result};
 use crate::format::group_desc::GroupFlags;
 use crate::volume::Volume;
@@ -110,7 +111,9 @@ impl Volume {
             return Ok(None);
         }
         // Nobody else changes the bitmap: its group is locked.
-        buffer.modify(|bytes| bitmap::set(bytes, run.start, run.count));
+        let covered = group::block_bitmap_covered(&self.geometry);
+        let checksum = &mut group.block_bitmap_checksum;
+        buffer.modify(|bytes| bitmap::flip(bytes, run.start, run.count, checksum, covered));
         group.free_blocks = group.free_blocks.saturating_sub(run.count);
         group.dirty = true;
         Ok(Some(run))
@@ -135,11 +138,13 @@ impl Volume {
     fn free_in_group(&self, number: u32, bit: u32, count: u32) -> Result<()> {
         let mut group = self.groups[number as usize].lock_key(number as u64);
         let buffer = self.block_bitmap(number, &mut group)?;
+        let covered = group::block_bitmap_covered(&self.geometry);
+        let checksum = &mut group.block_bitmap_checksum;
         buffer.try_modify(|bytes| {
             if !bitmap::all_set(bytes, bit, count) {
                 return Err(Error::from(Corrupt::DoubleFree));
             }
-            bitmap::clear(bytes, bit, count);
+            bitmap::flip(bytes, bit, count, checksum, covered);
             Ok(())
         })?;
         group.free_blocks += count;
@@ -155,6 +160,7 @@ impl Volume {
         }
         let geometry = &self.geometry;
         let bits = geometry.group_blocks(number);
+        let covered = group::block_bitmap_covered(geometry);
         let block = self.places[number as usize].block_bitmap;
         let buffer = if group.flags.contains(GroupFlags::BLOCK_UNINIT) {
             let start = geometry.group_start(number);
@@ -168,6 +174,7 @@ impl Volume {
             }
             let buffer = self.buffers.get_zeroed(block);
             buffer.modify(|to| to.copy_from_slice(&bytes));
+            group.block_bitmap_checksum = crc32c(geometry.checksum_seed, &bytes[..covered]);
             group.flags.remove(GroupFlags::BLOCK_UNINIT);
             group.dirty = true;
             buffer
@@ -175,9 +182,11 @@ impl Volume {
             let buffer = self.buffers.get(block)?;
             let descriptor = self.descriptor_bytes(number)?;
             buffer.read(|bytes| {
-                if geometry.has_checksums() && !group::block_bitmap_matches(geometry, &descriptor, bytes) {
+                let checksum = crc32c(geometry.checksum_seed, &bytes[..covered]);
+                if geometry.has_checksums() && !group::block_bitmap_matches(&descriptor, checksum) {
                     return Err(Corrupt::BlockBitmapChecksum);
                 }
+                group.block_bitmap_checksum = checksum;
                 match bitmap::count_clear(bytes, bits) == group.free_blocks {
                     true => Ok(()),
                     false => Err(Corrupt::BlockBitmapCount),

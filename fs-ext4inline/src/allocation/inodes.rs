@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use vfs_server::buffer_cache::Buffer;
 
 use crate::allocation::bitmap;
+use crate::checksum::crc32c;
 use crate::error::{Corrupt, Error, Result};
 use crate::format::group_desc::GroupFlags;
 use crate::format::inode::EXT4_ROOT_INO;
@@ -58,7 +59,9 @@ impl Volume {
             // A group with inodes in use has a block bitmap.
             self.block_bitmap(number, &mut group)?;
         }
-        buffer.modify(|bytes| bitmap::set(bytes, index, 1));
+        let covered = group::inode_bitmap_covered(&self.geometry);
+        let checksum = &mut group.inode_bitmap_checksum;
+        buffer.modify(|bytes| bitmap::flip(bytes, index, 1, checksum, covered));
         group.lowest_free_inode = index + 1;
         group.free_inodes -= 1;
         group.used_dirs += (kind == FileType::Directory) as u32;
@@ -73,11 +76,13 @@ impl Volume {
         let (group_number, index) = self.locate_inode(number)?;
         let mut group = self.groups[group_number as usize].lock_key(group_number as u64);
         let buffer = self.inode_bitmap(group_number, &mut group)?;
+        let covered = group::inode_bitmap_covered(&self.geometry);
+        let checksum = &mut group.inode_bitmap_checksum;
         buffer.try_modify(|bytes| {
             if !bitmap::is_set(bytes, index) {
                 return Err(Error::from(Corrupt::InodeDoubleFree));
             }
-            bitmap::clear(bytes, index, 1);
+            bitmap::flip(bytes, index, 1, checksum, covered);
             Ok(())
         })?;
         group.lowest_free_inode = group.lowest_free_inode.min(index);
@@ -108,13 +113,17 @@ impl Volume {
         }
         let geometry = &self.geometry;
         let bits = geometry.inodes_per_group.get();
+        let covered = group::inode_bitmap_covered(geometry);
         let block = self.places[number as usize].inode_bitmap;
         let buffer = if group.flags.contains(GroupFlags::INODE_UNINIT) {
             if group.free_inodes != bits {
                 return Err(Corrupt::InodeBitmapCount.into());
             }
             let buffer = self.buffers.get_zeroed(block);
-            buffer.modify(|bytes| bitmap::set(bytes, bits, geometry.block_size() as u32 * 8 - bits));
+            buffer.modify(|bytes| {
+                bitmap::set(bytes, bits, geometry.block_size() as u32 * 8 - bits);
+                group.inode_bitmap_checksum = crc32c(geometry.checksum_seed, &bytes[..covered]);
+            });
             group.flags.remove(GroupFlags::INODE_UNINIT);
             group.dirty = true;
             buffer
@@ -122,9 +131,11 @@ impl Volume {
             let buffer = self.buffers.get(block)?;
             let descriptor = self.descriptor_bytes(number)?;
             buffer.read(|bytes| {
-                if geometry.has_checksums() && !group::inode_bitmap_matches(geometry, &descriptor, bytes) {
+                let checksum = crc32c(geometry.checksum_seed, &bytes[..covered]);
+                if geometry.has_checksums() && !group::inode_bitmap_matches(&descriptor, checksum) {
                     return Err(Corrupt::InodeBitmapChecksum);
                 }
+                group.inode_bitmap_checksum = checksum;
                 match bitmap::count_clear(bytes, bits) == group.free_inodes {
                     true => Ok(()),
                     false => Err(Corrupt::InodeBitmapCount),

@@ -2,8 +2,7 @@
 //!
 //! Places never change and are read without a lock. Counts, flags and the two bitmaps of a group are
 //! under its lock (class allocator, by group number; nobody holds two). They reach the descriptor
-//! table at the next sync, with the checksums of bitmaps and descriptor, which would cost too much at
-//! every allocation.
+//! table at the next sync; the checksums of the bitmaps follow every change by the bytes that changed.
 
 use alloc::sync::Arc;
 
@@ -40,8 +39,12 @@ pub struct Group {
     pub flags: GroupFlags,
     /// The block bitmap, once it was read and checked.
     pub block_bitmap: Option<Arc<Buffer>>,
+    /// Its checksum, which follows every change.
+    pub block_bitmap_checksum: u32,
     /// The inode bitmap, once it was read and checked.
     pub inode_bitmap: Option<Arc<Buffer>>,
+    /// Its checksum, which follows every change.
+    pub inode_bitmap_checksum: u32,
     /// No run of free blocks is longer.
     pub longest_run: u32,
     /// No free inode (counted from 0 in the group) is lower.
@@ -86,7 +89,9 @@ pub fn parse(geometry: &Geometry, group: u32, bytes: &[u8]) -> Result<(GroupPlac
         itable_unused: if has_flags { narrow(raw.bg_itable_unused_lo, raw.bg_itable_unused_hi) } else { 0 },
         flags,
         block_bitmap: None,
+        block_bitmap_checksum: 0,
         inode_bitmap: None,
+        inode_bitmap_checksum: 0,
         longest_run: u32::MAX,
         lowest_free_inode: 0,
         dirty: false,
@@ -114,13 +119,11 @@ pub fn store(geometry: &Geometry, number: u32, group: &Group, bytes: &mut [u8]) 
         raw.bg_flags.set(group.flags.bits());
     }
     if geometry.has_checksums() {
-        if let Some(bitmap) = &group.block_bitmap {
-            let checksum = bitmap.read(|bitmap| block_bitmap_checksum(geometry, bitmap));
-            (raw.bg_block_bitmap_csum_lo, raw.bg_block_bitmap_csum_hi) = split(checksum);
+        if group.block_bitmap.is_some() {
+            (raw.bg_block_bitmap_csum_lo, raw.bg_block_bitmap_csum_hi) = split(group.block_bitmap_checksum);
         }
-        if let Some(bitmap) = &group.inode_bitmap {
-            let checksum = bitmap.read(|bitmap| inode_bitmap_checksum(geometry, bitmap));
-            (raw.bg_inode_bitmap_csum_lo, raw.bg_inode_bitmap_csum_hi) = split(checksum);
+        if group.inode_bitmap.is_some() {
+            (raw.bg_inode_bitmap_csum_lo, raw.bg_inode_bitmap_csum_hi) = split(group.inode_bitmap_checksum);
         }
     }
     let known = bytes.len().min(size_of::<RawGroupDesc>());
@@ -131,18 +134,18 @@ pub fn store(geometry: &Geometry, number: u32, group: &Group, bytes: &mut [u8]) 
     }
 }
 
-/// Whether the descriptor's `bytes` have the checksum of this block bitmap.
-pub fn block_bitmap_matches(geometry: &Geometry, bytes: &[u8], bitmap: &[u8]) -> bool {
+/// Whether the descriptor's `bytes` have this checksum of the block bitmap.
+pub fn block_bitmap_matches(bytes: &[u8], checksum: u32) -> bool {
     let raw = RawGroupDesc::from_prefix(bytes);
     let stored = raw.bg_block_bitmap_csum_lo.get() as u32 | (raw.bg_block_bitmap_csum_hi.get() as u32) << 16;
-    matches(bytes, stored, block_bitmap_checksum(geometry, bitmap))
+    matches(bytes, stored, checksum)
 }
 
-/// Whether the descriptor's `bytes` have the checksum of this inode bitmap.
-pub fn inode_bitmap_matches(geometry: &Geometry, bytes: &[u8], bitmap: &[u8]) -> bool {
+/// Whether the descriptor's `bytes` have this checksum of the inode bitmap.
+pub fn inode_bitmap_matches(bytes: &[u8], checksum: u32) -> bool {
     let raw = RawGroupDesc::from_prefix(bytes);
     let stored = raw.bg_inode_bitmap_csum_lo.get() as u32 | (raw.bg_inode_bitmap_csum_hi.get() as u32) << 16;
-    matches(bytes, stored, inode_bitmap_checksum(geometry, bitmap))
+    matches(bytes, stored, checksum)
 }
 
 fn matches(bytes: &[u8], stored: u32, checksum: u32) -> bool {
@@ -151,12 +154,14 @@ fn matches(bytes: &[u8], stored: u32, checksum: u32) -> bool {
     (stored ^ checksum) & mask == 0
 }
 
-fn block_bitmap_checksum(geometry: &Geometry, bitmap: &[u8]) -> u32 {
-    crc32c(geometry.checksum_seed, &bitmap[..geometry.blocks_per_group.get() as usize / 8])
+/// Bytes of a block bitmap that its checksum covers.
+pub fn block_bitmap_covered(geometry: &Geometry) -> usize {
+    geometry.blocks_per_group.get() as usize / 8
 }
 
-fn inode_bitmap_checksum(geometry: &Geometry, bitmap: &[u8]) -> u32 {
-    crc32c(geometry.checksum_seed, &bitmap[..geometry.inodes_per_group.get() as usize / 8])
+/// Bytes of an inode bitmap that its checksum covers.
+pub fn inode_bitmap_covered(geometry: &Geometry) -> usize {
+    geometry.inodes_per_group.get() as usize / 8
 }
 
 /// `bg_checksum` as it should be: crc32c cut to 16 bits, or the older crc16 with the uuid.
