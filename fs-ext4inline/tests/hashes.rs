@@ -85,3 +85,46 @@ fn trees_of_every_kind_that_e2fsck_made_are_searched() {
         }
     }
 }
+
+/// A leaf is split between two names of one hash: the second is found in the next leaf.
+#[test]
+fn names_of_one_hash_are_found_on_both_sides_of_a_split() {
+    if !have_e2fsprogs() {
+        return;
+    }
+    let image = mke2fs(&["-b", "1024", "-N", "2000"], 8);
+    let word = |at: usize| u32::from_le_bytes(image[1024 + at..1028 + at].try_into().unwrap());
+    let sign = if word(0x160) & 2 != 0 { CharSign::Unsigned } else { CharSign::Signed };
+    assert_eq!(image[1024 + 0xfc], 1, "half MD4");
+    let hasher = Hasher { kind: HashKind::HalfMd4, sign, seed: [0xec, 0xf0, 0xf4, 0xf8].map(word) };
+    // Names of one length, by hash; among so many some share one.
+    let mut names: Vec<(u32, String)> =
+        (0..200_000).map(|number| format!("{number:014}")).map(|name| (hasher.hash(name.as_bytes()), name)).collect();
+    names.sort();
+    let twin = (100..names.len() - 100).find(|&at| names[at].0 == names[at + 1].0).expect("two names of one hash");
+
+    let mounted = Mounted::new(image, Access::ReadWrite).unwrap();
+    let root = mounted.root();
+    // A leaf holds 42 of them: in one of these the middle lies between the two.
+    let mut split_between = 0;
+    for before in 17..25 {
+        let directory = mounted.mkdir(&root, format!("{before} before").as_bytes()).unwrap();
+        let chosen = &names[twin - before..twin - before + 44];
+        for (_, name) in chosen {
+            mounted.symlink(&directory, name.as_bytes(), b"x").unwrap();
+        }
+        for (_, name) in chosen {
+            assert!(mounted.lookup(&directory, name.as_bytes()).is_ok(), "{name} with {before} before");
+            let again = mounted.symlink(&directory, name.as_bytes(), b"x").err();
+            assert_eq!(again, Some(vfs_server::Error::Exists));
+        }
+        mounted.fs.sync(vfs_server::fs::SyncMode::Wait).unwrap();
+        let dump = debugfs(&mounted.disk.content(), &format!("htree_dump \"/{before} before\""));
+        split_between += dump.contains(&format!("0x{:08x}", names[twin].0 | 1)) as u32;
+        for (_, name) in chosen {
+            mounted.unlink(&directory, name.as_bytes()).unwrap();
+        }
+    }
+    assert!(split_between > 0, "no split lay between the two");
+    mounted.unmount_clean();
+}

@@ -150,6 +150,23 @@ fn sparse_writes_make_trees_of_many_extents() {
 }
 
 #[test]
+fn files_written_backwards_keep_their_trees_right() {
+    on_every_shape(16, |mounted| {
+        let file = mounted.create(&mounted.root(), b"backwards").unwrap();
+        let block = mounted.fs.block_size() as u64;
+        // With gaps, so that every block is an extent; then without, so that the first extent grows down.
+        for at in (700..1500_u64).rev().filter(|at| at % 2 == 0).chain((0..700).rev()) {
+            mounted.write(&file, at * block, &pattern(at, 20)).unwrap();
+        }
+        let contents = mounted.read(&file).unwrap();
+        for at in (0..1500_u64).filter(|at| at % 2 == 0) {
+            let start = (at * block) as usize;
+            assert_eq!(contents[start..start + 20], pattern(at, 20), "{at}");
+        }
+    });
+}
+
+#[test]
 fn allocated_blocks_stay_unwritten_until_data_is_on_the_disk() {
     on_every_shape(8, |mounted| {
         let file = mounted.create(&mounted.root(), b"file").unwrap();
