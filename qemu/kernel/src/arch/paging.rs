@@ -170,10 +170,56 @@ impl PageTable {
 
     /// How many pages directly before and after `address` (page aligned) have no translation, up to so many.
     pub fn absent_around(&self, address: usize, before: usize, after: usize) -> (usize, usize) {
-        let absent = |address: usize| !self.get(address).is_present();
-        let below = (1..=before).take_while(|n| absent(address - n * 4096)).count();
-        let above = (1..=after).take_while(|n| absent(address + n * 4096)).count();
-        (below, above)
+        (self.absent_before(address, before), self.absent_after(address, after))
+    }
+
+    fn absent_after(&self, address: usize, limit: usize) -> usize {
+        let (mut absent, mut at) = (0, (address & !4095) + 4096);
+        while absent < limit {
+            match self.existing_leaf(at) {
+                Ok(leaf) => {
+                    let first = at >> 12 & 511;
+                    let count = (512 - first).min(limit - absent);
+                    let run = (first..first + count).take_while(|&index| !read(leaf, index).is_present()).count();
+                    absent += run;
+                    if run < count {
+                        return absent;
+                    }
+                    at += count * 4096;
+                }
+                // Nothing is mapped below this entry: on to the next one.
+                Err(shift) => {
+                    let next = (at | ((1 << shift) - 1)) + 1;
+                    absent += (next - at) / 4096;
+                    at = next;
+                }
+            }
+        }
+        limit
+    }
+
+    fn absent_before(&self, address: usize, limit: usize) -> usize {
+        let (mut absent, mut end) = (0, address & !4095);
+        while absent < limit && end > 0 {
+            match self.existing_leaf(end - 1) {
+                Ok(leaf) => {
+                    let last = (end - 1) >> 12 & 511;
+                    let count = (last + 1).min(limit - absent);
+                    let run = (0..count).take_while(|n| !read(leaf, last - n).is_present()).count();
+                    absent += run;
+                    if run < count {
+                        return absent;
+                    }
+                    end -= count * 4096;
+                }
+                Err(shift) => {
+                    let start = (end - 1) & !((1 << shift) - 1);
+                    absent += (end - start) / 4096;
+                    end = start;
+                }
+            }
+        }
+        absent.min(limit)
     }
 
     /// Sets the translation of a page of the user half, and gives the old one.
