@@ -47,6 +47,9 @@ pub fn run(options: &Options) -> Result<Verdict> {
     let chatter = if options.verbose { Chatter::All } else { Chatter::OfFailures };
     let report = tests(&workspace, &kernel, &options.tests, chatter)?;
     session::summarise(&report);
+    if let Some(failure) = ext4_failure(&report) {
+        println!("  note  Linux's own ext4 failed: {failure}");
+    }
     println!("{}", if report.is_success() { "Succeeded." } else { "FAILED." });
     Ok(if report.is_success() { Verdict::Good } else { Verdict::Bad })
 }
@@ -102,6 +105,16 @@ pub fn run_programs(
         println!("  note  Linux's own disk is not as the test left it: {} {}", lost.path, lost.what);
     }
     Ok(report)
+}
+
+/// What Linux's kernel log says if its ext4 itself failed in the run of `report`.
+///
+/// Linux 6.12 loses the race between a write and a store to a mapped inline file (one of the cases
+/// that this project is about): it then remounts the disk read-only, and every test after that fails.
+pub fn ext4_failure(report: &Report) -> Option<String> {
+    let log = std::fs::read_to_string(report.log.with_file_name("linux-console.log")).ok()?;
+    let failure = log.lines().find(|line| line.contains("EXT4-fs error") || line.contains("kernel BUG at fs/ext4"))?;
+    Some(failure.to_string())
 }
 
 /// What root-task does on our kernel: start and verdict lines around each program, a count at the end.
