@@ -4,7 +4,7 @@ use crate::Verdict;
 use crate::session::{Count, Report, count};
 use anyhow::Result;
 use runner::ext4_image::Health;
-use runner::test_run::{End, Verdict as TestVerdict};
+use runner::test_run::{End, Outcome, Verdict as TestVerdict};
 
 /// Checks by their results. Nothing is counted that has not been run.
 #[derive(Default)]
@@ -35,11 +35,11 @@ impl Tally {
         self.skipped.push((name.to_string(), reason.to_string()));
     }
 
-    /// Counts a boot: its tests, its end, and what became of its disk.
-    pub fn report(&mut self, title: &str, report: &Report) {
-        let Count { passed, .. } = count(&report.outcome);
+    /// Counts the tests of a run whose end is not ours to judge.
+    pub fn programs(&mut self, title: &str, outcome: &Outcome) {
+        let Count { passed, .. } = count(outcome);
         self.passed += passed;
-        for (name, verdict) in &report.outcome.tests {
+        for (name, verdict) in &outcome.tests {
             let name = format!("{title}: {name}");
             match verdict {
                 TestVerdict::Passed { .. } => {}
@@ -47,6 +47,11 @@ impl Tally {
                 TestVerdict::Skipped(reason) => self.skipped.push((name, reason.clone())),
             }
         }
+    }
+
+    /// Counts a boot: its tests, its end, and what became of its disk.
+    pub fn report(&mut self, title: &str, report: &Report) {
+        self.programs(title, &report.outcome);
         let end = match (&report.outcome.end, &report.outcome.complaints[..]) {
             (End::Shutdown(0), []) => Ok(()),
             // A failed test has been counted as itself; the guest is right to say so by its code.
