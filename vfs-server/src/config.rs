@@ -28,6 +28,8 @@ pub struct Config {
     pub names: usize,
     /// How long an operation waits for memory before it fails.
     pub memory_deadline_ns: u64,
+    /// After this long within one wait of a request, who waits for whom is logged; 0: never.
+    pub blame_deadline_ns: u64,
     /// How writes exclude each other.
     pub write_protocol: WriteProtocol,
 }
@@ -45,6 +47,7 @@ impl Default for Config {
             idle_inodes: 1024,
             names: 2048,
             memory_deadline_ns: 10_000_000_000,
+            blame_deadline_ns: 30_000_000_000,
             write_protocol: WriteProtocol::InodeLock,
         }
     }
@@ -61,6 +64,7 @@ impl Config {
             "writeback_workers" => self.writeback_workers = number()?,
             "dirty_pages" => self.dirty_limit_pages = number()?,
             "writeback_ms" => self.writeback_interval_ns = (number()? as u64).saturating_mul(1_000_000),
+            "deadline_ms" => self.blame_deadline_ns = (number()? as u64).saturating_mul(1_000_000),
             "bounce_buffers" => self.bounce_buffers = number()?,
             "idle_inodes" => self.idle_inodes = number()?,
             "write" if value == "inode-lock" => self.write_protocol = WriteProtocol::InodeLock,
@@ -77,13 +81,14 @@ impl Config {
         };
         format!(
             "cache_pages={}\nfault_workers={}\nrequest_workers={}\nwriteback_workers={}\ndirty_pages={}\n\
-             writeback_ms={}\nbounce_buffers={}\nidle_inodes={}\nwrite={write}\n",
+             writeback_ms={}\ndeadline_ms={}\nbounce_buffers={}\nidle_inodes={}\nwrite={write}\n",
             self.cache_pages,
             self.fault_workers,
             self.request_workers,
             self.writeback_workers,
             self.dirty_limit_pages,
             self.writeback_interval_ns / 1_000_000,
+            self.blame_deadline_ns / 1_000_000,
             self.bounce_buffers,
             self.idle_inodes,
         )

@@ -52,6 +52,8 @@ counters! {
     requests,
     /// Requests that asked for their buffer to be made resident.
     retries,
+    /// Times that a request was found waiting past its deadline.
+    missed_deadlines,
     /// Faults of loads and instruction fetches, and of stores to private mappings.
     read_faults,
     /// Faults of stores to shared mappings (`page_mkwrite`).

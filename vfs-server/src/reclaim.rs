@@ -1,4 +1,4 @@
-//! Gives clean folios back when memory is short.
+//! Gives clean folios back when memory is short, and blames requests that are late.
 //!
 //! Owns: the second chance, the last look before a folio goes. Does not own: the clock
 //! (`page_cache`), dirty folios (`writeback` makes them clean).
@@ -13,6 +13,7 @@ use crate::server::Server;
 use alloc::sync::Arc;
 use platform::client::{self, ZapWhat};
 use platform::thread::now_ns;
+use platform::waits;
 
 /// Whether a folio that was used since the last turn stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +25,17 @@ enum SecondChance {
 /// How long the reclaimer leaves writeback alone when nothing is clean.
 const PAUSE_NS: u64 = 5_000_000;
 
+/// How often the reclaimer looks whether memory is short and requests are late, unasked.
+const LOOK_NS: u64 = 1_000_000_000;
+
 impl Server {
     /// The body of the reclaim thread.
     pub(crate) fn reclaim_thread(&self) {
+        let mut blamed_ns = 0;
         while !self.is_stopping() {
-            let deadline = now_ns().saturating_add(1_000_000_000);
+            let deadline = now_ns().saturating_add(LOOK_NS);
             self.page_cache.wait_until_wanted(deadline, || self.is_stopping());
+            self.blame_late_waits(&mut blamed_ns);
             if self.is_stopping() {
                 return;
             }
@@ -38,6 +44,21 @@ impl Server {
                 let until = now_ns().saturating_add(PAUSE_NS);
                 self.reclaim_pause.wait_for_until("clean folios", until, || self.is_stopping().then_some(()));
             }
+        }
+    }
+
+    /// Logs who waits for whom when a request is late, at most once in a deadline. It is this thread's
+    /// because reclaim waits for no lock and so cannot be part of what it reports.
+    fn blame_late_waits(&self, blamed_ns: &mut u64) {
+        let limit = self.config.blame_deadline_ns;
+        let now = now_ns();
+        if limit == 0 || now.saturating_sub(*blamed_ns) <= limit {
+            return;
+        }
+        if let Some(report) = waits::overdue(limit) {
+            *blamed_ns = now;
+            self.counters.missed_deadlines.inc();
+            log::error!("a request waits for more than {} ms; who waits for whom:\n{report}", limit / 1_000_000);
         }
     }
 

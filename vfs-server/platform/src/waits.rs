@@ -68,6 +68,15 @@ impl Drop for Waiting {
     }
 }
 
+/// The [`report`], if a task has waited within an operation ([`set_doing`]) for longer than `limit_ns`.
+/// Who waits for work is in no operation and is never late.
+pub fn overdue(limit_ns: u64) -> Option<String> {
+    let now = now_ns();
+    let late =
+        |task: Task| task.doing.is_some() && task.wait.is_some_and(|wait| now.saturating_sub(wait.since_ns) > limit_ns);
+    TASKS.iter().any(|slot| late(*slot.lock())).then(report)
+}
+
 /// One line a waiting task: what it does, what it waits for, who holds that, for how long; then
 /// the cycle, if the holders form one.
 pub fn report() -> String {
