@@ -160,7 +160,7 @@ fn four_clients_write_and_map_while_memory_is_short() {
     for block_size in ["1024", "4096"] {
         let image = mke2fs(&["-b", block_size, "-O", "inline_data"], 64);
         let disk = Arc::new(MemoryDisk::new(image));
-        let machine = Machine::start();
+        let machine = linux::start_machine();
         let fs = mount(disk.clone(), Access::ReadWrite, Options::default()).unwrap();
         let config = Config { cache_pages: 192, dirty_limit_pages: 64, ..Config::default() };
         let server = Server::start(fs, disk.clone(), config).unwrap();

@@ -1,6 +1,6 @@
 //! The seam over `std`: a parking table for `wait` / `wake`, threads, heap memory for frames.
 
-use crate::messages;
+use guest::kernel;
 use pager_abi::{
     Cookie, Tag,
     socket::{Counters, ZapWhat},
@@ -137,21 +137,21 @@ unsafe impl Host for LinuxHost {
     }
 
     fn receive(mask: u64, answers: &[Cqe]) -> Option<Sqe> {
-        messages::current()?.receive(mask, answers)
+        kernel::current()?.receive(mask, answers)
     }
 
     fn zap(cookie: Cookie, offset: u64, len: u64, what: ZapWhat) -> bool {
-        messages::current().is_some_and(|kernel| kernel.zap(cookie, offset, len, what))
+        kernel::current().is_some_and(|installed| installed.zap(cookie, offset, len, what))
     }
 
     fn wrprotect(cookie: Cookie, offset: u64, len: u64) -> u64 {
-        messages::current().map_or(0, |kernel| kernel.wrprotect(cookie, offset, len))
+        kernel::current().map_or(0, |installed| installed.wrprotect(cookie, offset, len))
     }
 
     unsafe fn copy_in(tag: Tag, offset: usize, to: *mut u8, len: usize) -> Result<(), CopyError> {
-        let kernel = messages::current().ok_or(CopyError::Cancelled)?;
+        let installed = kernel::current().ok_or(CopyError::Cancelled)?;
         let mut bytes = vec![0; len];
-        let outcome = kernel.copy_in(tag, offset, &mut bytes);
+        let outcome = installed.copy_in(tag, offset, &mut bytes);
         let copied = match outcome {
             Ok(()) => len,
             Err(CopyError::NotResident { copied }) => copied.min(len),
@@ -163,11 +163,11 @@ unsafe impl Host for LinuxHost {
     }
 
     unsafe fn copy_out(tag: Tag, offset: usize, from: *const u8, len: usize) -> Result<(), CopyError> {
-        let kernel = messages::current().ok_or(CopyError::Cancelled)?;
+        let installed = kernel::current().ok_or(CopyError::Cancelled)?;
         let mut bytes = vec![0; len];
         // SAFETY: the caller says that the range may be read; `bytes` is a private copy.
         unsafe { std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), len) };
-        kernel.copy_out(tag, offset, &bytes)
+        installed.copy_out(tag, offset, &bytes)
     }
 
     fn alloc_frames(order: u8) -> Option<RawFrames> {
@@ -200,11 +200,11 @@ unsafe impl Host for LinuxHost {
     }
 
     fn kernel_counters() -> Option<Counters> {
-        messages::current()?.counters()
+        kernel::current()?.counters()
     }
 
     fn kernel_waits() -> String {
-        String::new()
+        kernel::current().map_or_else(String::new, |installed| installed.waits())
     }
 }
 

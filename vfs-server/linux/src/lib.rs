@@ -3,15 +3,21 @@
 //! | module | what |
 //! |---|---|
 //! | [`host`] | the seam over `std`: threads, parking, frames |
-//! | [`messages`] | who plays the kernel: a test's own, or nobody (no clients, nothing mapped) |
 //! | [`guest`] | a machine in software: pager-core, page tables, clients with system calls and mappings |
 //! | [`disk`] | block devices in memory and in files |
 //!
-//! A program that links this crate has its host: `use linux as _;`.
+//! Who plays the kernel is installed in [`guest::kernel`]: a [`start_machine`], a front end, or nobody
+//! (no clients, nothing mapped). A program that links this crate has its host: `use linux as _;`.
 
 pub mod disk;
-pub mod guest;
 pub mod host;
-pub mod messages;
 
 pub use disk::{FileDisk, MemoryDisk};
+pub use guest;
+
+use std::sync::Arc;
+
+/// Starts a machine in software on this host, and makes it this process's kernel.
+pub fn start_machine() -> Arc<guest::Machine> {
+    guest::Machine::start(guest::Setup { pager: pager_core::Config::default(), is_handed_out: host::is_frame })
+}

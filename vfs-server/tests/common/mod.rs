@@ -55,7 +55,7 @@ impl Rig {
         if log::set_logger(&Stderr).is_ok() {
             log::set_max_level(log::LevelFilter::Info);
         }
-        let machine = Machine::start();
+        let machine = linux::start_machine();
         let fs = FakeFs::new(block_size, disk.clone());
         let server = Server::start(fs.clone(), disk.clone(), config).unwrap();
         server.start_threads().unwrap();

@@ -1,7 +1,8 @@
 //! Who plays the kernel.
 //!
-//! On Linux nobody faults by message until a front end does (FUSE, userfaultfd); a test installs
-//! its own [`Kernel`]: scripted requests, mapped clients made of memory, whatever it checks.
+//! A host of the server that has no kernel under it passes the seam's message functions on to the
+//! [`Kernel`] that is installed: the [`Machine`](crate::Machine), a front end (FUSE, userfaultfd), or
+//! nobody, and then there are no clients and nothing is mapped.
 
 use pager_abi::{
     Cookie, Tag,
@@ -27,6 +28,10 @@ pub trait Kernel: Send + Sync {
     fn counters(&self) -> Option<Counters> {
         None
     }
+    /// Who waits for whom in the kernel, as text.
+    fn waits(&self) -> String {
+        String::new()
+    }
 }
 
 static KERNEL: RwLock<Option<Arc<dyn Kernel>>> = RwLock::new(None);
@@ -36,6 +41,7 @@ pub fn install(kernel: Option<Arc<dyn Kernel>>) {
     *KERNEL.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = kernel;
 }
 
-pub(crate) fn current() -> Option<Arc<dyn Kernel>> {
+/// The installed kernel.
+pub fn current() -> Option<Arc<dyn Kernel>> {
     KERNEL.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
 }
