@@ -1,7 +1,6 @@
 //! What can be set when a server starts.
 
 use crate::error::{Error, Result};
-use crate::file::write::WriteProtocol;
 use alloc::format;
 use alloc::string::String;
 
@@ -30,8 +29,6 @@ pub struct Config {
     pub memory_deadline_ns: u64,
     /// After this long within one wait of a request, who waits for whom is logged; 0: never.
     pub blame_deadline_ns: u64,
-    /// How writes exclude each other.
-    pub write_protocol: WriteProtocol,
 }
 
 impl Default for Config {
@@ -48,7 +45,6 @@ impl Default for Config {
             names: 2048,
             memory_deadline_ns: 10_000_000_000,
             blame_deadline_ns: 30_000_000_000,
-            write_protocol: WriteProtocol::InodeLock,
         }
     }
 }
@@ -67,8 +63,6 @@ impl Config {
             "deadline_ms" => self.blame_deadline_ns = (number()? as u64).saturating_mul(1_000_000),
             "bounce_buffers" => self.bounce_buffers = number()?,
             "idle_inodes" => self.idle_inodes = number()?,
-            "write" if value == "inode-lock" => self.write_protocol = WriteProtocol::InodeLock,
-            "write" => return Err(Error::Invalid("the value of the mount option write")),
             _ => return Ok(false),
         }
         Ok(true)
@@ -76,12 +70,9 @@ impl Config {
 
     /// The settings, `name=value` a line, as [`Config::set`] takes them.
     pub(crate) fn text(&self) -> String {
-        let write = match self.write_protocol {
-            WriteProtocol::InodeLock => "inode-lock",
-        };
         format!(
             "cache_pages={}\nfault_workers={}\nrequest_workers={}\nwriteback_workers={}\ndirty_pages={}\n\
-             writeback_ms={}\ndeadline_ms={}\nbounce_buffers={}\nidle_inodes={}\nwrite={write}\n",
+             writeback_ms={}\ndeadline_ms={}\nbounce_buffers={}\nidle_inodes={}\n",
             self.cache_pages,
             self.fault_workers,
             self.request_workers,

@@ -42,7 +42,7 @@ impl Server {
     /// Maps pages read-only: the first store to them must be seen.
     fn read_fault(&self, inode: &Arc<Inode>, fault: &RequestMmap) -> Result<ProvideMmap> {
         let page = fault.offset >> PAGE_SHIFT;
-        let _added = inode.mapping.invalidate_lock.read();
+        let _added = inode.mapping.invalidate_lock.add();
         loop {
             let size = size_with(inode, fault.offset)?;
             let folio = self.uptodate_folio(inode, page, Reader::Fault(&inode.mapping.fault_readahead))?;
@@ -63,7 +63,7 @@ impl Server {
             return Err(Error::ReadOnly);
         }
         let page = fault.offset >> PAGE_SHIFT;
-        let _added = inode.mapping.invalidate_lock.read();
+        let _added = inode.mapping.invalidate_lock.add();
         loop {
             let reserved = page_len(inode, fault.offset)?;
             // May start a transaction and fail for lack of space: before any folio is locked.
@@ -78,7 +78,9 @@ impl Server {
                 continue;
             }
             let start = page_bytes(&folio, page).start;
-            let blocks = folio.blocks_touched(start..start + reserved as usize);
+            let bytes = start..start + reserved as usize;
+            inode.operations().folio_mkwrite(inode, &folio, bytes.clone())?;
+            let blocks = folio.blocks_touched(bytes);
             self.dirty_folio(inode, &folio, blocks);
             folio.set_mapped(true);
             folio.mark_referenced();

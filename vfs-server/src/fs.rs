@@ -3,9 +3,11 @@
 //! Owns: the traits and the values that pass through them. Does not own: the generic code that
 //! calls them (`inode`, `page_cache`, `file`, `writeback`), nor any file system's logic.
 //!
-//! A file system never sees a folio here: it says where blocks are ([`InodeOperations::map_blocks`]),
-//! hands inline bytes over, and is told what was written. (One with a write path of its own works
-//! on `page_cache` directly.) It never sees a client either.
+//! A file system that uses the generic write path (ext4) never sees a folio: it says where blocks are
+//! ([`InodeOperations::map_blocks`]), hands inline bytes over, and is told what was written. One with
+//! a write path of its own (bcachefs) implements [`FileOperations`] over
+//! [`Filemap`](crate::file::filemap::Filemap) and keeps state with each folio; its part is the last
+//! section of [`InodeOperations`]. Neither sees a client.
 //!
 //! Which lock the caller holds, by operation (`inode` = the inode lock of the file or directory):
 //!
@@ -21,13 +23,21 @@
 //! | page_mkwrite | **none** | shared | none (called before the folio is locked) |
 //! | map_blocks(Read), read_inline | any or none | any | may hold the folio |
 //! | blocks_written | none | none | none (an I/O completion thread) |
+//! | write_iter, llseek | **none**: the file system's own protocol | - | - |
+//! | folio_mkwrite | none | add | the folio |
+//! | dirty_folio, invalidate_folio, writeback_begin | any | any | the folio |
+//! | writeback_failed | none | none | none |
 //! | write_inode, evict | none; nobody else uses the inode (evict) | - | - |
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::file::filemap::Filemap;
+use crate::file::iov_iter::{IovIter, Kiocb, Written};
+use crate::page_cache::{Folio, FolioPrivate, InvalidateLockKind, LockedFolio};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::any::Any;
+use core::ops::Range;
 
 /// An inode's number on its file system.
 pub type Ino = u64;
@@ -233,6 +243,10 @@ pub trait FileSystem: Send + Sync {
     fn max_file_size(&self) -> u64;
     /// Where its transactions stand in the lock order.
     fn transaction_order(&self) -> TransactionOrder;
+    /// The lock between those who add folios to its files and those who take contents away.
+    fn invalidate_lock(&self) -> InvalidateLockKind {
+        InvalidateLockKind::default()
+    }
     /// Reads an inode from the disk (Linux: `iget`). The inode cache calls it once for an inode in
     /// use. An inode that is free on the disk is [`Error::Stale`](crate::Error::Stale).
     fn read_inode(&self, ino: Ino) -> Result<NewInode>;
@@ -343,6 +357,75 @@ pub trait InodeOperations: Send + Sync {
     fn getxattr(&self, inode: &Inode, name: &[u8]) -> Result<Vec<u8>>;
     /// The names of all extended attributes, with their prefixes.
     fn listxattr(&self, inode: &Inode) -> Result<Vec<Vec<u8>>>;
+
+    // --- a file system with a write path of its own --------------------------------------------
+
+    /// What it does by itself instead of the generic code.
+    fn file_operations(&self) -> Option<&dyn FileOperations> {
+        None
+    }
+    /// What it keeps of a folio that is being added.
+    fn folio_private(&self) -> Option<FolioPrivate> {
+        None
+    }
+    /// As [`InodeOperations::page_mkwrite`], under the folio lock: `bytes` of the folio are about to
+    /// become dirty (transactions [`TransactionOrder::AfterFolio`]).
+    fn folio_mkwrite(&self, _inode: &Inode, _folio: &LockedFolio, _bytes: Range<usize>) -> Result<()> {
+        Ok(())
+    }
+    /// Blocks of a folio became dirty.
+    fn dirty_folio(&self, _inode: &Inode, _folio: &LockedFolio, _blocks: u64) {}
+    /// The contents of blocks of a folio are void: they lie past the end, or the folio goes.
+    fn invalidate_folio(&self, _inode: &Inode, _folio: &LockedFolio, _blocks: u64) {}
+    /// Dirty blocks of a folio are going to be written: where to. May answer for the first of them only.
+    fn writeback_begin(&self, inode: &Inode, folio: &LockedFolio, blocks: Range<u32>) -> Result<WritebackPlace> {
+        let first = folio.first_block() + u64::from(blocks.start);
+        let mapping = self.map_blocks(inode, first, blocks.len() as u64)?;
+        match mapping.state {
+            MappingState::Written { device_block } | MappingState::Unwritten { device_block } => {
+                Ok(WritebackPlace::Device { device_block, count: mapping.count })
+            }
+            _ => Err(Error::Corrupt("a dirty block without a place on the disk".into())),
+        }
+    }
+    /// Blocks of a folio under writeback could not be written and are dirty again.
+    fn writeback_failed(&self, _inode: &Inode, _folio: &Folio, _blocks: u64) {}
+}
+
+/// Where dirty blocks go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WritebackPlace {
+    /// To the device.
+    Device {
+        /// The first block on the device, in blocks of the file system.
+        device_block: u64,
+        /// Blocks for which that holds, at least 1.
+        count: u64,
+    },
+    /// Nowhere: the file system has nothing to write there.
+    Nothing {
+        /// Blocks for which that holds, at least 1.
+        count: u64,
+    },
+}
+
+/// What a seek looks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeekWhat {
+    /// The next byte that is not data.
+    Hole,
+    /// The next byte that is.
+    Data,
+}
+
+/// What a file system does by itself with open files: Linux's `file_operations`.
+pub trait FileOperations: Send + Sync {
+    /// Writes bytes of `from` at `iocb.position`, or at the end of the file; takes what locks it
+    /// needs. How many were written and why no more: the caller, with no lock held, brings the
+    /// client's buffer in or waits for memory, and calls again for the rest.
+    fn write_iter(&self, file: &Filemap<'_>, iocb: &mut Kiocb, from: &mut IovIter) -> Written;
+    /// The first hole or data at or after `from`.
+    fn llseek(&self, file: &Filemap<'_>, from: u64, what: SeekWhat) -> Result<u64>;
 }
 
 /// The arguments of [`InodeOperations::rename`], called on `old_directory`'s operations.

@@ -6,7 +6,7 @@
 
 use crate::fs::{Attributes, FileKind, Ino, InodeOperations, NewInode};
 use crate::inode_cache::Orphans;
-use crate::page_cache::{AddressSpace, PAGE_SHIFT};
+use crate::page_cache::{AddressSpace, InvalidateLockKind, PAGE_SHIFT};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use pager_abi::Cookie;
@@ -39,7 +39,7 @@ pub struct Inode {
 impl Inode {
     /// An inode as the file system gave it, outside of any inode cache.
     pub fn new(new: NewInode) -> Self {
-        Self::with_mapping(new, AddressSpace::new(Cookie(0), PAGE_SHIFT as u8))
+        Self::with_mapping(new, AddressSpace::new(Cookie(0), PAGE_SHIFT as u8, InvalidateLockKind::default()))
     }
 
     /// An inode as the file system gave it.

@@ -16,7 +16,7 @@
 use crate::error::{Error, Result};
 use crate::fs::{Ino, NewInode};
 use crate::inode::Inode;
-use crate::page_cache::{AddressSpace, Mark};
+use crate::page_cache::{AddressSpace, InvalidateLockKind, Mark};
 use crate::server::Server;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -37,6 +37,7 @@ pub struct InodeCache {
     trim_above: AtomicUsize,
     idle_limit: usize,
     block_shift: u8,
+    invalidate_lock: InvalidateLockKind,
 }
 
 enum Entry {
@@ -114,7 +115,7 @@ impl Orphans {
 
 impl InodeCache {
     /// An empty table for a file system with blocks of `1 << block_shift` bytes.
-    pub(crate) fn new(block_shift: u8, idle_limit: usize) -> Self {
+    pub(crate) fn new(block_shift: u8, invalidate_lock: InvalidateLockKind, idle_limit: usize) -> Self {
         Self {
             table: Mutex::new(&TABLE, HashMap::new()),
             changed: WaitQueue::new(),
@@ -123,6 +124,7 @@ impl InodeCache {
             trim_above: AtomicUsize::new(idle_limit),
             idle_limit,
             block_shift,
+            invalidate_lock,
         }
     }
 
@@ -133,7 +135,7 @@ impl InodeCache {
 
     fn make(&self, new: NewInode) -> Arc<Inode> {
         let cookie = Cookie(self.cookies.fetch_add(1, Ordering::Relaxed));
-        let mut inode = Inode::with_mapping(new, AddressSpace::new(cookie, self.block_shift));
+        let mut inode = Inode::with_mapping(new, AddressSpace::new(cookie, self.block_shift, self.invalidate_lock));
         inode.orphans = Some(self.orphans.clone());
         Arc::new(inode)
     }

@@ -69,7 +69,7 @@ impl Server {
         if !block_size.is_power_of_two() || !(512..=4096).contains(&block_size) {
             return Err(Error::Unsupported(alloc::format!("blocks of {block_size} bytes")));
         }
-        let inodes = InodeCache::new(block_size.trailing_zeros() as u8, config.idle_inodes);
+        let inodes = InodeCache::new(block_size.trailing_zeros() as u8, fs.invalidate_lock(), config.idle_inodes);
         let root = inodes.insert_root(fs.read_inode(fs.root())?);
         if root.kind != FileKind::Directory {
             return Err(Error::Corrupt("the root is no directory".into()));

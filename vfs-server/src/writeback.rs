@@ -19,7 +19,7 @@
 //! | **completion** | atomic dirty bits | atomic dirty bits | waits for the bit | waits for the bit | one task ends one operation |
 
 use crate::error::{Error, Result};
-use crate::fs::{MappingState, SyncMode};
+use crate::fs::{SyncMode, WritebackPlace};
 use crate::inode::Inode;
 use crate::page_cache::folio::{block_bits, block_runs};
 use crate::page_cache::{Folio, LockedFolio, MAX_ORDER, Mark};
@@ -277,7 +277,11 @@ impl Server {
         // publish it under the folio lock.
         let size = inode.size();
         let valid = size.saturating_sub(folio.position()).min(folio.len() as u64) as usize;
-        inode.mapping.cancel_dirty(&self.page_cache, &folio, !folio.blocks_touched(0..valid));
+        let void = folio.dirty_blocks() & !folio.blocks_touched(0..valid);
+        if void != 0 {
+            inode.mapping.cancel_dirty(&self.page_cache, &folio, void);
+            inode.operations().invalidate_folio(inode, &folio, void);
+        }
         if folio.dirty_blocks() == 0 {
             return;
         }
@@ -294,15 +298,16 @@ impl Server {
                 match placed {
                     Ok((blocks, device_block)) => {
                         at = blocks.end;
-                        batch.add(&folio, &end, blocks, device_block, size, valid);
+                        if let Some(device_block) = device_block {
+                            batch.add(&folio, &end, blocks, device_block, size, valid);
+                        }
                     }
                     Err(error) => {
                         log::error!("inode {}: no place for dirty blocks: {error}", inode.ino);
                         self.record_error(inode, &error);
                         // What failed for a reason that may pass is tried again later.
                         if !matches!(error, Error::Corrupt(_)) {
-                            inode.mapping.redirty(&self.page_cache, &folio, block_bits(at..run.end));
-                            self.note_dirty(inode);
+                            self.redirty(inode, &folio, block_bits(at..run.end));
                         }
                         break;
                     }
@@ -338,16 +343,22 @@ impl Server {
             Err(error) => {
                 log::error!("inode {}: writing back {} blocks: {error}", inode.ino, write.count);
                 for part in &write.parts {
-                    inode.mapping.redirty(&self.page_cache, &part.end.folio, part.blocks);
+                    self.redirty(inode, &part.end.folio, part.blocks);
                 }
                 self.record_error(inode, &error);
-                self.note_dirty(inode);
             }
         }
         self.writeback.give_bounce(write.bounce);
         drop(write.parts);
         self.page_cache.kick_reclaim();
         self.release_writers(self.page_cache.dirty_bytes() > self.dirty_limit());
+    }
+
+    /// Blocks of a folio under writeback were not written: they wait for the next pass.
+    fn redirty(&self, inode: &Arc<Inode>, folio: &Folio, blocks: u64) {
+        inode.operations().writeback_failed(inode, folio, blocks);
+        inode.mapping.redirty(&self.page_cache, folio, blocks);
+        self.note_dirty(inode);
     }
 
     /// The answer of one who dirtied memory: at once, or when less is dirty.
@@ -391,17 +402,17 @@ impl Server {
     }
 }
 
-/// Where a run of blocks of a folio goes on the device, and how much of it.
-fn place(inode: &Inode, folio: &Folio, blocks: Range<u32>) -> Result<(Range<u32>, u64)> {
-    let first = folio.first_block() + u64::from(blocks.start);
-    let mapping = inode.operations().map_blocks(inode, first, blocks.len() as u64)?;
-    match mapping.state {
-        MappingState::Written { device_block } | MappingState::Unwritten { device_block } if mapping.count > 0 => {
-            let end = (u64::from(blocks.start) + mapping.count).min(u64::from(blocks.end)) as u32;
-            Ok((blocks.start..end, device_block))
-        }
-        _ => Err(Error::Corrupt("a dirty block without a place on the disk".into())),
+/// How much of a run of blocks of a folio goes to one place, and where that is (`None`: nowhere).
+fn place(inode: &Inode, folio: &LockedFolio, blocks: Range<u32>) -> Result<(Range<u32>, Option<u64>)> {
+    let (device_block, count) = match inode.operations().writeback_begin(inode, folio, blocks.clone())? {
+        WritebackPlace::Device { device_block, count } => (Some(device_block), count),
+        WritebackPlace::Nothing { count } => (None, count),
+    };
+    if count == 0 {
+        return Err(Error::Corrupt("a place for no blocks".into()));
     }
+    let end = (u64::from(blocks.start) + count).min(u64::from(blocks.end)) as u32;
+    Ok((blocks.start..end, device_block))
 }
 
 /// Collects copies of dirty blocks into operations.

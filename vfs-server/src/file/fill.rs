@@ -22,6 +22,8 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use pager_abi::PAGE_SIZE;
 use platform::block::{Bio, BioOp, IoError, SECTOR_SIZE, Segment};
+use platform::lockdep::LEAF;
+use platform::sync::{WaitQueue, Word};
 
 /// Who needs a page: they read ahead differently.
 #[derive(Clone, Copy)]
@@ -136,7 +138,7 @@ impl Server {
             return Ok(());
         }
         let missing = block_bits(0..locked.blocks()) & !locked.uptodate_blocks();
-        let zero_from = inode.size().saturating_sub(locked.position()).min(locked.len() as u64) as usize;
+        let zero_from = valid_bytes(inode, &locked);
         locked.clear_read_failed();
         let read = Arc::new(FolioRead {
             blocks: missing,
@@ -150,6 +152,22 @@ impl Server {
             let end_io = Box::new(move |outcome: Result<(), IoError>| read.end_one(outcome));
             self.device.submit(Bio { op: BioOp::Read, sector, segments: vec![segment], end_io });
         }
+        Ok(())
+    }
+
+    /// Brings the missing blocks of a locked folio in and waits for them; the folio stays locked.
+    pub(crate) fn fill_locked(&self, inode: &Inode, folio: &LockedFolio) -> Result<()> {
+        let bios = self.find_missing(inode, folio)?;
+        let missing = block_bits(0..folio.blocks()) & !folio.uptodate_blocks();
+        let wait = Arc::new(BioWait::new(bios.len() as u32));
+        for (sector, segment) in bios {
+            let wait = wait.clone();
+            let end_io = Box::new(move |outcome: Result<(), IoError>| wait.end_one(outcome));
+            self.device.submit(Bio { op: BioOp::Read, sector, segments: vec![segment], end_io });
+        }
+        wait.wait()?;
+        zero_past_end(folio, missing, valid_bytes(inode, folio));
+        folio.set_uptodate(missing);
         Ok(())
     }
 
@@ -239,17 +257,50 @@ impl FolioRead {
             self.folio.end_read(None);
             return;
         }
-        self.zero_past_end();
+        zero_past_end(&self.folio, self.blocks, self.zero_from);
         self.folio.end_read(Some(self.blocks));
     }
+}
 
-    fn zero_past_end(&self) {
-        for run in block_runs(self.blocks) {
-            let size = self.folio.block_size();
-            let bytes = run.start as usize * size..run.end as usize * size;
-            if self.zero_from < bytes.end {
-                self.folio.frames().zero(self.zero_from.max(bytes.start)..bytes.end);
-            }
+/// Bytes of a folio that lie within the file.
+fn valid_bytes(inode: &Inode, folio: &Folio) -> usize {
+    inode.size().saturating_sub(folio.position()).min(folio.len() as u64) as usize
+}
+
+/// Zeroes what was read of `blocks` from byte `from` of the folio on.
+fn zero_past_end(folio: &Folio, blocks: u64, from: usize) {
+    for run in block_runs(blocks) {
+        let size = folio.block_size();
+        let bytes = run.start as usize * size..run.end as usize * size;
+        if from < bytes.end {
+            folio.frames().zero(from.max(bytes.start)..bytes.end);
         }
+    }
+}
+
+/// Operations that one task waits for.
+struct BioWait {
+    outstanding: Word,
+    failed: AtomicBool,
+    ends: WaitQueue,
+}
+
+impl BioWait {
+    fn new(operations: u32) -> Self {
+        Self { outstanding: Word::new(&LEAF, operations), failed: AtomicBool::new(false), ends: WaitQueue::new() }
+    }
+
+    fn end_one(&self, outcome: Result<(), IoError>) {
+        if outcome.is_err() {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        if self.outstanding.fetch_sub(1) == 1 {
+            self.ends.wake_all();
+        }
+    }
+
+    fn wait(&self) -> Result<()> {
+        self.ends.wait_until("a folio's read", || self.outstanding.load() == 0);
+        if self.failed.load(Ordering::Relaxed) { Err(Error::Io(IoError::Device)) } else { Ok(()) }
     }
 }

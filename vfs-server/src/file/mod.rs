@@ -5,11 +5,14 @@
 //! | [`fill`] | brings the file's contents into folios |
 //! | [`read`] | the generic buffered read |
 //! | [`write`] | the generic buffered write |
+//! | [`filemap`], [`iov_iter`] | for a file system with a write path of its own: folios, the client's bytes |
 //! | [`truncate`] | changes of the size |
 //! | [`sync`] | fsync and its relatives |
 //! | [`seek`] | holes and data |
 
+pub mod filemap;
 pub mod fill;
+pub mod iov_iter;
 pub mod read;
 pub mod seek;
 pub mod sync;

@@ -71,7 +71,7 @@ impl Server {
             return Ok(folio);
         }
         let wanted = (len as u64).div_ceil(PAGE_SIZE);
-        let _added = inode.mapping.invalidate_lock.read();
+        let _added = inode.mapping.invalidate_lock.add();
         self.uptodate_folio(inode, page, Reader::Read(&file.readahead, wanted))
     }
 
@@ -79,7 +79,7 @@ impl Server {
     fn continue_readahead(&self, file: &OpenFile, page: u64) {
         let inode = file.inode.arc();
         let end = inode.size().div_ceil(PAGE_SIZE);
-        if let Some(_added) = inode.mapping.invalidate_lock.try_read()
+        if let Some(_added) = inode.mapping.invalidate_lock.try_add()
             && let Some(window) = file.readahead.hit_mark(page, end)
         {
             self.read_ahead(inode, window);

@@ -3,35 +3,32 @@
 //! A block is data if the disk says so, or if a folio has bytes for it that are not there yet: dirty
 //! or under writeback (K13 of the known races forgot the latter). The end of the file is a hole.
 
+use super::filemap::Filemap;
 use crate::error::{Error, Result};
-use crate::fs::{FileKind, Mapping, MappingState};
+use crate::fs::{FileKind, Mapping, MappingState, SeekWhat};
 use crate::inode::Inode;
 use crate::open_file::OpenFile;
 use crate::page_cache::{Mark, PAGE_SHIFT};
 use crate::server::Server;
 
-/// A run of blocks that is one or the other.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Hole,
-    Data,
-}
-
 impl Server {
     /// The first hole at or after `from`.
     pub(crate) fn seek_hole(&self, file: &OpenFile, from: u64) -> Result<u64> {
-        self.seek(file, from, Kind::Hole)
+        self.seek(file, from, SeekWhat::Hole)
     }
 
     /// The first data at or after `from`.
     pub(crate) fn seek_data(&self, file: &OpenFile, from: u64) -> Result<u64> {
-        self.seek(file, from, Kind::Data)
+        self.seek(file, from, SeekWhat::Data)
     }
 
-    fn seek(&self, file: &OpenFile, from: u64, wanted: Kind) -> Result<u64> {
+    fn seek(&self, file: &OpenFile, from: u64, wanted: SeekWhat) -> Result<u64> {
         let inode = &file.inode;
         if inode.kind != FileKind::Regular {
             return Err(Error::Invalid("not a regular file"));
+        }
+        if let Some(own) = inode.operations().file_operations() {
+            return own.llseek(&Filemap::new(self, inode.arc()), from, wanted);
         }
         let _lock = inode.lock.read_key(inode.ino);
         let size = inode.size();
@@ -49,33 +46,33 @@ impl Server {
             block += count;
         }
         match wanted {
-            Kind::Hole => Ok(size),
-            Kind::Data => Err(Error::NoData),
+            SeekWhat::Hole => Ok(size),
+            SeekWhat::Data => Err(Error::NoData),
         }
     }
 }
 
 /// What the blocks from `block` on are, and for how many that is known.
-fn run_at(inode: &Inode, block: u64, max: u64) -> Result<(Kind, u64)> {
+fn run_at(inode: &Inode, block: u64, max: u64) -> Result<(SeekWhat, u64)> {
     loop {
         let mapping = inode.operations().map_blocks(inode, block, max)?;
         let count = mapping.count.clamp(1, max);
         match mapping.state {
-            MappingState::Hole => return Ok((Kind::Hole, count)),
-            MappingState::Written { .. } | MappingState::Inline => return Ok((Kind::Data, count)),
+            MappingState::Hole => return Ok((SeekWhat::Hole, count)),
+            MappingState::Written { .. } | MappingState::Inline => return Ok((SeekWhat::Data, count)),
             MappingState::Unwritten { .. } => {}
         }
         let (kind, known) = cached_run(inode, block, count);
         // A write that ended between the two looks has left a clean folio and a written block.
         let again: Mapping = inode.operations().map_blocks(inode, block, max)?;
-        if kind == Kind::Data || again == mapping {
+        if kind == SeekWhat::Data || again == mapping {
             return Ok((kind, known));
         }
     }
 }
 
 /// Whether an allocated, never written block has bytes in memory, and up to where that holds.
-fn cached_run(inode: &Inode, block: u64, max: u64) -> (Kind, u64) {
+fn cached_run(inode: &Inode, block: u64, max: u64) -> (SeekWhat, u64) {
     let shift = inode.mapping.block_shift();
     let page = block << shift >> PAGE_SHIFT;
     let next = |mark| inode.mapping.next(page, mark);
@@ -84,11 +81,11 @@ fn cached_run(inode: &Inode, block: u64, max: u64) -> (Kind, u64) {
         (Some(dirty), _) => Some(dirty),
         (None, written) => written,
     };
-    let Some(folio) = first else { return (Kind::Hole, max) };
+    let Some(folio) = first else { return (SeekWhat::Hole, max) };
     if folio.first_block() > block {
-        return (Kind::Hole, max.min(folio.first_block() - block));
+        return (SeekWhat::Hole, max.min(folio.first_block() - block));
     }
     let at = (block - folio.first_block()) as u32;
     let busy = folio.is_under_writeback() || folio.dirty_blocks() >> at & 1 == 1;
-    (if busy { Kind::Data } else { Kind::Hole }, 1)
+    (if busy { SeekWhat::Data } else { SeekWhat::Hole }, 1)
 }

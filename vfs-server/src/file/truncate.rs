@@ -24,6 +24,15 @@ use alloc::sync::Arc;
 use pager_abi::PAGE_SIZE;
 use platform::client::{self, ZapWhat};
 
+/// Whether clients may map folios that are being dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mapped {
+    /// ZAP has returned for all of them.
+    NoMore,
+    /// Each is zapped under its lock.
+    Perhaps,
+}
+
 impl Server {
     /// Cuts or extends a file to `size` bytes.
     pub(crate) fn truncate(&self, inode: &InodeRef, size: u64) -> Result<()> {
@@ -39,7 +48,7 @@ impl Server {
     }
 
     fn extend(&self, inode: &Arc<Inode>, size: u64) -> Result<()> {
-        let _invalidate = inode.mapping.invalidate_lock.write();
+        let _invalidate = inode.mapping.invalidate_lock.block();
         let old = inode.size();
         // No fault is answered meanwhile (the invalidate lock), so nothing is stored past the old
         // end between here and the new size.
@@ -54,7 +63,7 @@ impl Server {
     }
 
     fn cut(&self, inode: &Arc<Inode>, size: u64) -> Result<()> {
-        let _invalidate = inode.mapping.invalidate_lock.write();
+        let _invalidate = inode.mapping.invalidate_lock.block();
         let tail = self.cut_tail(inode, size)?;
         inode.set_size(size);
         drop(tail);
@@ -62,7 +71,7 @@ impl Server {
             let first_gone = size.next_multiple_of(PAGE_SIZE);
             client::zap(inode.mapping.cookie, first_gone, 0, ZapWhat::SharedAndPrivate);
         }
-        self.drop_folios(inode, size.div_ceil(PAGE_SIZE));
+        self.drop_folios(inode, size.div_ceil(PAGE_SIZE), Mapped::NoMore);
         inode.operations().truncate(inode, size, now())
     }
 
@@ -99,6 +108,7 @@ impl Server {
             folio.frames().zero(cut..folio.len());
             let kept = folio.blocks_touched(0..cut);
             inode.mapping.cancel_dirty(&self.page_cache, &folio, !kept);
+            inode.operations().invalidate_folio(inode, &folio, !kept);
             if has_data {
                 let last = folio.blocks_touched(cut - 1..cut);
                 self.dirty_folio(inode, &folio, last);
@@ -107,9 +117,25 @@ impl Server {
         }
     }
 
-    /// Drops the folios from `page` on: their contents are void and nobody maps them. The tail of
-    /// one that begins before was zeroed by the caller.
-    fn drop_folios(&self, inode: &Inode, page: u64) {
+    /// Zeroes and drops what lies past `size` in the cache, and nothing else (Linux's
+    /// `truncate_pagecache`): what the disk has stays, and so does the size.
+    pub(crate) fn truncate_pagecache(&self, inode: &Inode, size: u64) {
+        if let Some(tail) = inode.mapping.find_locked(size >> PAGE_SHIFT)
+            && tail.position() < size
+        {
+            tail.wait_writeback();
+            let cut = (size - tail.position()) as usize;
+            tail.frames().zero(cut..tail.len());
+            let void = !tail.blocks_touched(0..cut);
+            inode.mapping.cancel_dirty(&self.page_cache, &tail, void);
+            inode.operations().invalidate_folio(inode, &tail, void);
+        }
+        self.drop_folios(inode, size.div_ceil(PAGE_SIZE), Mapped::Perhaps);
+    }
+
+    /// Drops the folios from `page` on: their contents are void. The tail of one that begins before was
+    /// zeroed by the caller.
+    fn drop_folios(&self, inode: &Inode, page: u64, mapped: Mapped) {
         let mut at = page;
         while let Some(folio) = inode.mapping.next(at, Mark::Present) {
             at = folio.end_index();
@@ -119,7 +145,11 @@ impl Server {
             let folio = folio.lock();
             if folio.is_attached() {
                 folio.wait_writeback();
+                if mapped == Mapped::Perhaps && folio.is_mapped() {
+                    client::zap(inode.mapping.cookie, folio.position(), folio.len() as u64, ZapWhat::Shared);
+                }
                 folio.clear_mapped();
+                inode.operations().invalidate_folio(inode, &folio, u64::MAX);
                 inode.mapping.detach(&self.page_cache, &folio);
             }
         }
@@ -127,6 +157,6 @@ impl Server {
 
     /// Drops all folios of an inode that nobody uses any more.
     pub(crate) fn drop_all_folios(&self, inode: &Inode) {
-        self.drop_folios(inode, 0);
+        self.drop_folios(inode, 0, Mapped::NoMore);
     }
 }

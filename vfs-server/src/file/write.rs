@@ -1,8 +1,8 @@
-//! The generic buffered write: the client's bytes into folios, by a protocol of locks.
+//! The generic buffered write: the client's bytes into folios, under the inode lock.
 //!
 //! Owns: the loop of `write`, the extension of a file, what a short copy and a full disk mean. Does
 //! not own: where the bytes go, which `write_begin` decides once and everything after it obeys, nor
-//! when they reach the disk (`writeback`).
+//! when they reach the disk (`writeback`), nor the write path of a file system that has its own.
 //!
 //! | | write | read | page_mkwrite | writeback | reclaim |
 //! |---|---|---|---|---|---|
@@ -13,28 +13,23 @@
 //! COPY, which never faults: a page of the buffer that is not resident ends the round with what was
 //! copied, every lock is dropped and the rest comes with the request's next round.
 
+use super::filemap::Filemap;
 use super::fill::page_bytes;
+use super::iov_iter::{IovIter, Kiocb};
 use crate::error::{Error, Result};
-use crate::fs::{InlineWritten, WriteBegun, WriteTarget};
+use crate::fs::{FileOperations, InlineWritten, WriteBegun, WriteTarget};
 use crate::inode::Inode;
 use crate::open_file::OpenFile;
-use crate::page_cache::{LockedFolio, PAGE_SHIFT};
+use crate::page_cache::{FolioOrigin, LockedFolio, PAGE_SHIFT};
 use crate::request::{Progress, buffer_error};
 use crate::server::Server;
 use alloc::sync::Arc;
 use alloc::vec;
+use core::ops::Range;
 use pager_abi::PAGE_SIZE;
 use platform::client::{self, Request};
 use platform::host::CopyError;
 use platform::lockdep::assert_none_held;
-
-/// How writes exclude each other. One protocol so far; the others of the known races go here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WriteProtocol {
-    /// The inode lock, exclusively, for each round.
-    #[default]
-    InodeLock,
-}
 
 /// Most bytes of one round.
 pub const ROUND_MAX: usize = 1 << 20;
@@ -69,12 +64,12 @@ impl Server {
             return Err(Error::ReadOnly);
         }
         let inode = file.inode.arc();
+        if let Some(own) = inode.operations().file_operations() {
+            return self.write_by_file_system(inode, own, request, position, len, progress);
+        }
         let mut round_max = ROUND_MAX;
         while progress.done < len {
             self.wait_for_clean_memory();
-            match self.config.write_protocol {
-                WriteProtocol::InodeLock => {}
-            }
             let lock = inode.lock.write_key(inode.ino);
             let at = match position {
                 Some(position) => position.checked_add(progress.done as u64).ok_or(Error::FileTooBig)?,
@@ -98,6 +93,41 @@ impl Server {
             drop(lock);
             if let Some(error) = done.error {
                 return Err(error);
+            }
+        }
+        Ok(progress.done)
+    }
+
+    /// The same by the file system's own write path.
+    fn write_by_file_system(
+        &self,
+        inode: &Arc<Inode>,
+        own: &dyn FileOperations,
+        request: Request,
+        position: Option<u64>,
+        len: usize,
+        progress: &mut Progress,
+    ) -> Result<usize> {
+        let start = Kiocb { position: position.unwrap_or(0), append: position.is_none(), ..Kiocb::default() };
+        let iocb = progress.iocb.get_or_insert(start);
+        let file = Filemap::new(self, inode);
+        while progress.done < len {
+            self.wait_for_clean_memory();
+            let room = self.fs.max_file_size().saturating_sub(if iocb.append { inode.size() } else { iocb.position });
+            if room == 0 {
+                return Err(Error::FileTooBig);
+            }
+            let count = (len - progress.done).min(room.min(usize::MAX as u64) as usize);
+            let mut from = IovIter::new(request, progress.done, count);
+            let written = own.write_iter(&file, iocb, &mut from);
+            progress.done += written.count;
+            if written.count > 0 {
+                self.touch_modified(inode);
+            }
+            match written.error {
+                Some(error) => return Err(error),
+                None if written.count == 0 => return Err(Error::Corrupt("a write of nothing".into())),
+                None => {}
             }
         }
         Ok(progress.done)
@@ -152,7 +182,7 @@ impl Server {
 
     fn write_blocks(&self, inode: &Arc<Inode>, round: &Round) -> Done {
         let mut written = 0;
-        let mut tail = match self.lock_tail_before(inode, round) {
+        let mut tail = match self.lock_tail_before(inode, round.position..round.position + round.len as u64) {
             Ok(tail) => tail,
             Err(error) => return Done { written, error: Some(error) },
         };
@@ -227,16 +257,26 @@ impl Server {
 
     /// The folio of `page`, locked and attached; a new one if there is none.
     pub(crate) fn folio_to_write(&self, inode: &Arc<Inode>, page: u64, len: usize) -> Result<LockedFolio> {
+        self.find_or_add_folio(inode, page, len).map(|(folio, _)| folio)
+    }
+
+    /// The same, and whether it was there before; a new one is as large as `len` bytes allow.
+    pub(crate) fn find_or_add_folio(
+        &self,
+        inode: &Arc<Inode>,
+        page: u64,
+        len: usize,
+    ) -> Result<(LockedFolio, FolioOrigin)> {
         loop {
             if let Some(found) = inode.mapping.find_locked(page) {
-                return Ok(found);
+                return Ok((found, FolioOrigin::Found));
             }
             let pages = (len as u64 >> PAGE_SHIFT).max(1);
             let wanted = (u64::BITS - 1 - pages.leading_zeros()).min(page.trailing_zeros()) as u8;
             for order in (0..=wanted.min(inode.mapping.max_order())).rev() {
                 let Some(frames) = self.page_cache.try_alloc(order) else { continue };
                 if let Some(added) = inode.mapping.add(&self.page_cache, inode, page, frames) {
-                    return Ok(added);
+                    return Ok((added, FolioOrigin::Added));
                 }
             }
             if inode.mapping.find(page).is_none() {
@@ -261,17 +301,17 @@ impl Server {
         Ok(None)
     }
 
-    /// If the round leaves the old tail page behind and clients map the file: that page, locked
+    /// If a write leaves the old tail page behind and clients map the file: that page, locked
     /// until the new size is published, so that no store to it is mistaken for one within the file.
-    fn lock_tail_before(&self, inode: &Arc<Inode>, round: &Round) -> Result<Option<LockedFolio>> {
+    pub(crate) fn lock_tail_before(&self, inode: &Arc<Inode>, bytes: Range<u64>) -> Result<Option<LockedFolio>> {
         let size = inode.size();
         let tail_page = size >> PAGE_SHIFT;
-        let extends = round.position + round.len as u64 > size;
-        if !extends || size % PAGE_SIZE == 0 || round.position >> PAGE_SHIFT <= tail_page {
+        let first_page = bytes.start >> PAGE_SHIFT;
+        if bytes.end <= size || size % PAGE_SIZE == 0 || first_page <= tail_page {
             return Ok(None);
         }
         let Some(folio) = self.tail_folio(inode, tail_page)? else { return Ok(None) };
-        if (folio.index()..folio.end_index()).contains(&(round.position >> PAGE_SHIFT)) {
+        if (folio.index()..folio.end_index()).contains(&first_page) {
             // The folio that is written first is the tail's: it is protected when it is written.
             return Ok(None);
         }
@@ -300,6 +340,7 @@ impl Server {
 
     /// Dirties blocks of a locked folio, and sees to it that they are written some time.
     pub(crate) fn dirty_folio(&self, inode: &Arc<Inode>, folio: &LockedFolio, blocks: u64) {
+        inode.operations().dirty_folio(inode, folio, blocks);
         if inode.mapping.set_dirty(&self.page_cache, folio, blocks) {
             self.note_dirty(inode);
         }

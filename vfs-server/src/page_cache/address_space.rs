@@ -9,21 +9,22 @@
 use super::PageCache;
 use super::folio::{Folio, LockedFolio, PAGE_SHIFT};
 use super::index::{FolioIndex, Mark};
+use super::invalidate_lock::{InvalidateLock, InvalidateLockKind};
 use crate::errseq::ErrSeq;
 use crate::inode::Inode;
 use crate::readahead::ReadaheadState;
 use alloc::sync::Arc;
 use pager_abi::Cookie;
 use platform::frame::Frames;
-use platform::lockdep::{INVALIDATE, PAGE_INDEX};
+use platform::lockdep::PAGE_INDEX;
 use platform::sync::{Long, RwLock};
 
 /// The folios of one file.
 pub struct AddressSpace {
     /// Names the file's mapping object to the kernel; never used again for another inode.
     pub cookie: Cookie,
-    /// Shared: folios may be added. Exclusive: truncate and its like.
-    pub invalidate_lock: RwLock<()>,
+    /// Add: folios may be added. Block: truncate and its like.
+    pub invalidate_lock: InvalidateLock,
     /// Errors of writeback.
     pub errors: ErrSeq,
     /// How page faults have walked over the file.
@@ -36,10 +37,10 @@ pub struct AddressSpace {
 
 impl AddressSpace {
     /// An empty one of a file with blocks of `1 << block_shift` bytes.
-    pub(crate) fn new(cookie: Cookie, block_shift: u8) -> Self {
+    pub(crate) fn new(cookie: Cookie, block_shift: u8, invalidate_lock: InvalidateLockKind) -> Self {
         Self {
             cookie,
-            invalidate_lock: RwLock::new(&INVALIDATE, ()),
+            invalidate_lock: InvalidateLock::new(invalidate_lock),
             errors: ErrSeq::new(),
             fault_readahead: ReadaheadState::new(),
             grants: Long::new(&PAGE_INDEX, 0),
@@ -87,7 +88,7 @@ impl AddressSpace {
     /// A new folio at `page` in `frames`, locked; `None` if a page of it is covered already.
     pub fn add(&self, cache: &PageCache, inode: &Arc<Inode>, page: u64, frames: Arc<Frames>) -> Option<LockedFolio> {
         let order = frames.order();
-        let locked = Folio::new_locked(Arc::downgrade(inode), page, self.block_shift, frames);
+        let locked = Folio::new_locked(inode, page, self.block_shift, frames);
         locked.attach();
         if !self.index.write().insert(locked.folio().clone()) {
             cache.uncharge(order);

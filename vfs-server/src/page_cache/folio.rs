@@ -18,7 +18,9 @@
 //! | referenced, readahead | anybody | anybody |
 
 use crate::inode::Inode;
+use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
+use core::any::Any;
 use core::ops::{Deref, Range};
 use core::sync::atomic::AtomicU32;
 use pager_abi::PAGE_SIZE;
@@ -65,7 +67,12 @@ pub struct Folio {
     dirty: Bits,
     inode: Weak<Inode>,
     frames: Arc<Frames>,
+    private: Option<FolioPrivate>,
 }
+
+/// What a file system keeps of each folio (Linux: `folio->private`): sector states, for example. It
+/// is changed under the folio lock, by cells of [`platform::sync`].
+pub type FolioPrivate = Box<dyn Any + Send + Sync>;
 
 /// A folio that the running task has locked.
 pub struct LockedFolio {
@@ -76,7 +83,7 @@ pub struct LockedFolio {
 
 impl Folio {
     /// A new folio of `inode` at page `index`, attached to nothing and locked by the running task.
-    pub(super) fn new_locked(inode: Weak<Inode>, index: u64, block_shift: u8, frames: Arc<Frames>) -> LockedFolio {
+    pub(super) fn new_locked(inode: &Arc<Inode>, index: u64, block_shift: u8, frames: Arc<Frames>) -> LockedFolio {
         let folio = Arc::new(Self {
             index,
             state: BitLock::new(REFERENCED),
@@ -85,8 +92,9 @@ impl Folio {
             slot: AtomicU32::new(NO_SLOT),
             uptodate: Bits::new(0),
             dirty: Bits::new(0),
-            inode,
+            inode: Arc::downgrade(inode),
             frames,
+            private: inode.operations().folio_private(),
         });
         folio.state.lock(&FOLIO, index);
         LockedFolio { folio, held: true }
@@ -135,6 +143,11 @@ impl Folio {
     /// The inode it belongs to, while that is in memory.
     pub fn inode(&self) -> Option<Arc<Inode>> {
         self.inode.upgrade()
+    }
+
+    /// What its file system keeps of it, if that is a `T`.
+    pub fn private<T: 'static>(&self) -> Option<&T> {
+        self.private.as_ref()?.downcast_ref()
     }
 
     /// Bytes of a block.

@@ -7,7 +7,9 @@
 //! | module | what |
 //! |---|---|
 //! | [`folio`] | a run of pages: lock, state, state of each block |
+//! | `folio_batch` | folios that are locked together |
 //! | [`address_space`] | the folios of one file |
+//! | `invalidate_lock` | between those who add folios and those who take contents away |
 //! | `index` | the radix tree with marks under it |
 //! | `lru` | the clock |
 //!
@@ -19,12 +21,16 @@
 
 pub mod address_space;
 pub mod folio;
+mod folio_batch;
 mod index;
+mod invalidate_lock;
 mod lru;
 
 pub use address_space::AddressSpace;
-pub use folio::{Folio, LockedFolio, MAX_ORDER, PAGE_SHIFT};
+pub use folio::{Folio, FolioPrivate, LockedFolio, MAX_ORDER, PAGE_SHIFT};
+pub use folio_batch::{FolioBatch, FolioOrigin};
 pub use index::Mark;
+pub use invalidate_lock::{AddGuard, BlockGuard, InvalidateLock, InvalidateLockKind};
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -5,6 +5,7 @@
 //! another request finds its record void: it must be the same `Sqe` in every word.
 
 use crate::error::{Error, Result};
+use crate::file::iov_iter::Kiocb;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use hashbrown::HashMap;
 use platform::lockdep::LEAF;
@@ -16,6 +17,8 @@ use syscall::schemev2::Sqe;
 pub(crate) struct Progress {
     /// Bytes done, from the start of the buffer.
     pub done: usize,
+    /// Where a file system's own write path stands, once it was called.
+    pub iocb: Option<Kiocb>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,7 +77,7 @@ impl ProgressTable {
         let mut progress = self.take(sqe);
         let outcome = operation(&mut progress);
         match outcome {
-            Err(Error::Retry(_) | Error::NoFolio) if progress.done > 0 => {
+            Err(Error::Retry(_) | Error::NoFolio) if progress != Progress::default() => {
                 self.put(sqe, progress);
                 outcome
             }
