@@ -17,7 +17,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use hashbrown::HashMap;
+use platform::HashMap;
 use platform::block::{self, Bio, BioOp, BlockDevice, Completion, IoError, SECTOR_SIZE, Segment};
 use platform::frame::Frames;
 use platform::lockdep::{BUFFER, BUFFER_CACHE, BUFFER_RESERVE, BUFFER_WRITE, BUFFER_WRITE_BACK, LEAF};
@@ -108,7 +108,7 @@ impl BufferCache {
             block_size: block_size as usize,
             capacity,
             clock: AtomicU64::new(0),
-            table: Mutex::new(&BUFFER_CACHE, HashMap::new()),
+            table: Mutex::new(&BUFFER_CACHE, HashMap::default()),
             to_write: Arc::new(ToWrite(Mutex::new(&LEAF, Vec::new()))),
             bounce: Mutex::new(&BUFFER_WRITE_BACK, Arc::new(bounce)),
             reserve: Mutex::new(&BUFFER_RESERVE, Arc::new(reserve)),

@@ -9,7 +9,8 @@
 use crate::fs::Ino;
 use alloc::boxed::Box;
 use core::hash::{Hash, Hasher};
-use hashbrown::{Equivalent, HashMap};
+use hashbrown::Equivalent;
+use platform::HashMap;
 use platform::lockdep::TABLE;
 use platform::sync::Mutex;
 
@@ -46,7 +47,7 @@ impl Equivalent<Key> for Borrowed<'_> {
 impl DentryCache {
     /// Room for `capacity` names.
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { table: Mutex::new(&TABLE, HashMap::new()), capacity }
+        Self { table: Mutex::new(&TABLE, HashMap::default()), capacity }
     }
 
     pub(crate) fn get(&self, directory: Ino, name: &[u8]) -> Option<Ino> {

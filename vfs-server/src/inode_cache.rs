@@ -22,8 +22,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Deref;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use hashbrown::HashMap;
 use pager_abi::Cookie;
+use platform::HashMap;
 use platform::lockdep::{LEAF, TABLE};
 use platform::sync::{Mutex, WaitQueue};
 
@@ -117,7 +117,7 @@ impl InodeCache {
     /// An empty table for a file system with blocks of `1 << block_shift` bytes.
     pub(crate) fn new(block_shift: u8, invalidate_lock: InvalidateLockKind, idle_limit: usize) -> Self {
         Self {
-            table: Mutex::new(&TABLE, HashMap::new()),
+            table: Mutex::new(&TABLE, HashMap::default()),
             changed: WaitQueue::new(),
             orphans: Arc::new(Orphans::new()),
             cookies: AtomicU64::new(1),

@@ -9,9 +9,9 @@ use crate::fs::FileKind;
 use crate::inode_cache::InodeRef;
 use crate::open_file::OpenFile;
 use crate::server::Server;
-use hashbrown::HashMap;
 use pager_abi::Cookie;
 use pager_abi::grant::MaxProtection;
+use platform::HashMap;
 use platform::lockdep::TABLE;
 use platform::sync::RwLock;
 use syscall::flag::MapFlags;
@@ -28,7 +28,7 @@ struct Grants {
 
 impl Mappings {
     pub(crate) fn new() -> Self {
-        Self { table: RwLock::new(&TABLE, HashMap::new()) }
+        Self { table: RwLock::new(&TABLE, HashMap::default()) }
     }
 
     /// The inode that a cookie means, while there are grants.

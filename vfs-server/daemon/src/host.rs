@@ -99,6 +99,17 @@ unsafe impl Host for MicrokernelHost {
         0
     }
 
+    fn hash_seed() -> u64 {
+        // No random numbers come from this kernel. The time-stamp counter at the first mount is not
+        // known to clients to the nanosecond, which is all that is needed against chosen names.
+        static SEED: AtomicU64 = AtomicU64::new(0);
+        let fresh = user_rt::time::instructions() ^ clock::realtime_ns().rotate_left(32) | 1;
+        match SEED.compare_exchange(0, fresh, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => fresh,
+            Err(seed) => seed,
+        }
+    }
+
     fn now_ns() -> u64 {
         clock::monotonic_ns()
     }

@@ -24,6 +24,8 @@ mod frame_pool;
 mod host;
 mod mmio;
 
+const _: () = assert!(!platform::mutant::POSSIBLE, "a server that serves files cannot be made faulty on purpose");
+
 use alloc::format;
 use alloc::string::String;
 use host::SOCKET;

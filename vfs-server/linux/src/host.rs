@@ -11,6 +11,7 @@ use platform::thread::{TASKS_MAX, TaskId, ThreadKind};
 use std::alloc::Layout;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -118,6 +119,11 @@ unsafe impl Host for LinuxHost {
 
     fn choose(_n: u32, _site: &'static str) -> u32 {
         0
+    }
+
+    fn hash_seed() -> u64 {
+        static SEED: OnceLock<u64> = OnceLock::new();
+        *SEED.get_or_init(|| RandomState::new().hash_one(0u8))
     }
 
     fn now_ns() -> u64 {

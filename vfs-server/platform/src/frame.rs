@@ -4,7 +4,8 @@
 //! they are copied in and out, and what is parsed, checksummed or compressed is a private copy.
 
 use crate::client::{CopyError, Request};
-use crate::host::{RawFrames, linked};
+use crate::host::{self, Access, RawFrames, linked};
+use crate::lockdep::FRAME_BYTES;
 use core::ops::Range;
 use pager_abi::PAGE_SIZE;
 
@@ -58,15 +59,20 @@ impl Frames {
         self.raw.address
     }
 
-    fn at(&self, range: Range<usize>) -> *mut u8 {
+    /// The first byte of a range that is about to be accessed.
+    fn at(&self, range: Range<usize>, access: Access) -> *mut u8 {
         assert!(range.start <= range.end && range.end <= self.len(), "{range:?} of {} bytes of frames", self.len());
+        let page = PAGE_SIZE as usize;
+        for page in (range.start / page..range.end.div_ceil(page)).map(|index| self.raw.address + index * page) {
+            host::point(&FRAME_BYTES, page, access);
+        }
         (self.raw.address + range.start) as *mut u8
     }
 
     /// Copies bytes from `offset` on out into `to`.
     #[inline]
     pub fn copy_out(&self, offset: usize, to: &mut [u8]) {
-        let from = self.at(offset..offset + to.len());
+        let from = self.at(offset..offset + to.len(), Access::Read);
         // SAFETY: `at` checked the range; `to` is private to the caller.
         unsafe { copy_racy(from, to.as_mut_ptr(), to.len()) }
     }
@@ -74,7 +80,7 @@ impl Frames {
     /// Copies `from` in at `offset`.
     #[inline]
     pub fn copy_in(&self, offset: usize, from: &[u8]) {
-        let to = self.at(offset..offset + from.len());
+        let to = self.at(offset..offset + from.len(), Access::Write);
         // SAFETY: `at` checked the range; nobody holds a reference into frames.
         unsafe { copy_racy(from.as_ptr(), to, from.len()) }
     }
@@ -82,8 +88,8 @@ impl Frames {
     /// Copies `len` bytes from another run.
     #[inline]
     pub fn copy_from(&self, offset: usize, from: &Frames, from_offset: usize, len: usize) {
-        let to = self.at(offset..offset + len);
-        let from = from.at(from_offset..from_offset + len);
+        let to = self.at(offset..offset + len, Access::Write);
+        let from = from.at(from_offset..from_offset + len, Access::Read);
         // SAFETY: `at` checked both ranges; different runs do not overlap.
         unsafe { copy_racy(from, to, len) }
     }
@@ -92,7 +98,7 @@ impl Frames {
     #[inline]
     pub fn zero(&self, range: Range<usize>) {
         let len = range.len();
-        let to = self.at(range);
+        let to = self.at(range, Access::Write);
         // SAFETY: `at` checked the range.
         unsafe { zero_racy(to, len) }
     }
@@ -105,7 +111,7 @@ impl Frames {
         request: Request,
         buffer_offset: usize,
     ) -> Result<(), CopyError> {
-        let to = self.at(offset..offset + len);
+        let to = self.at(offset..offset + len, Access::Write);
         // SAFETY: `at` checked the range.
         unsafe { linked::__platform_copy_in(request.0, buffer_offset, to, len) }
     }
@@ -118,7 +124,7 @@ impl Frames {
         request: Request,
         buffer_offset: usize,
     ) -> Result<(), CopyError> {
-        let from = self.at(offset..offset + len);
+        let from = self.at(offset..offset + len, Access::Read);
         // SAFETY: `at` checked the range.
         unsafe { linked::__platform_copy_out(request.0, buffer_offset, from, len) }
     }

@@ -6,8 +6,10 @@
 
 use crate::lockdep::LockClass;
 use crate::thread::{TaskId, ThreadKind};
+use crate::waits::Doing;
 use alloc::boxed::Box;
 use alloc::string::String;
+use core::fmt;
 use core::sync::atomic::AtomicU32;
 use pager_abi::{
     Cookie, Tag,
@@ -63,8 +65,32 @@ pub unsafe trait Host {
     fn wake(word: &AtomicU32, count: u32);
     /// A switch point before a visible access to `object`. Nothing in production.
     fn point(class: &'static LockClass, object: usize, access: Access);
+    /// An access to `object` that is no switch point (a release; a look of an assertion), but that
+    /// the explorer must know of. Nothing in production.
+    #[inline(always)]
+    fn touch(_class: &'static LockClass, _object: usize, _access: Access) {}
+    /// The task is about to try again what another task must make possible.
+    #[inline(always)]
+    fn relax() {
+        core::hint::spin_loop();
+    }
     /// Fault injection: one of `0..n`, always 0 in production.
     fn choose(n: u32, site: &'static str) -> u32;
+    /// What the running task is busy with from now on (`None`: it waits for work). Nothing in
+    /// production: [`crate::waits`] keeps it.
+    #[inline(always)]
+    fn doing(_doing: Option<Doing>) {}
+    /// Whether anybody listens to [`Host::tell`] and [`Host::name_object`]: nobody in production.
+    #[inline(always)]
+    fn tells() -> bool {
+        false
+    }
+    /// What the running task does next, in file-system words.
+    fn tell(_words: fmt::Arguments<'_>) {}
+    /// How the lock or cell at address `object` is called.
+    fn name_object(_object: usize, _words: fmt::Arguments<'_>) {}
+    /// What hash tables start from: secret where names come from strangers, fixed in the explorer.
+    fn hash_seed() -> u64;
     /// Nanoseconds since some start, never going back.
     fn now_ns() -> u64;
     /// Nanoseconds since 1970-01-01 UTC.
@@ -126,6 +152,34 @@ macro_rules! set_host {
             #[unsafe(no_mangle)]
             fn __platform_point(class: &'static LockClass, object: usize, access: Access) {
                 <$host as Host>::point(class, object, access)
+            }
+            #[unsafe(no_mangle)]
+            fn __platform_touch(class: &'static LockClass, object: usize, access: Access) {
+                <$host as Host>::touch(class, object, access)
+            }
+            #[unsafe(no_mangle)]
+            fn __platform_relax() {
+                <$host as Host>::relax()
+            }
+            #[unsafe(no_mangle)]
+            fn __platform_doing(doing: Option<Doing>) {
+                <$host as Host>::doing(doing)
+            }
+            #[unsafe(no_mangle)]
+            fn __platform_tells() -> bool {
+                <$host as Host>::tells()
+            }
+            #[unsafe(no_mangle)]
+            fn __platform_tell(words: Arguments<'_>) {
+                <$host as Host>::tell(words)
+            }
+            #[unsafe(no_mangle)]
+            fn __platform_name_object(object: usize, words: Arguments<'_>) {
+                <$host as Host>::name_object(object, words)
+            }
+            #[unsafe(no_mangle)]
+            fn __platform_hash_seed() -> u64 {
+                <$host as Host>::hash_seed()
             }
             #[unsafe(no_mangle)]
             fn __platform_choose(n: u32, site: &'static str) -> u32 {
@@ -196,6 +250,13 @@ macro_rules! set_host {
             const _: s::Wait = __platform_wait;
             const _: s::Wake = __platform_wake;
             const _: s::Point = __platform_point;
+            const _: s::Point = __platform_touch;
+            const _: s::Relax = __platform_relax;
+            const _: s::SetDoing = __platform_doing;
+            const _: s::Tells = __platform_tells;
+            const _: s::Tell = __platform_tell;
+            const _: s::NameObject = __platform_name_object;
+            const _: s::Now = __platform_hash_seed;
             const _: s::Choose = __platform_choose;
             const _: s::Now = __platform_now_ns;
             const _: s::Now = __platform_realtime_ns;
@@ -220,8 +281,10 @@ macro_rules! set_host {
 pub mod symbols {
     pub use crate::lockdep::LockClass;
     pub use crate::thread::{TaskId, ThreadKind};
+    pub use crate::waits::Doing;
     pub use alloc::boxed::Box;
     pub use alloc::string::String;
+    pub use core::fmt::Arguments;
     pub use core::sync::atomic::AtomicU32;
     pub use pager_abi::{
         Cookie, Tag,
@@ -234,6 +297,11 @@ pub mod symbols {
     pub type Wait = fn(&AtomicU32, u32, u64);
     pub type Wake = fn(&AtomicU32, u32);
     pub type Point = fn(&'static LockClass, usize, Access);
+    pub type Relax = fn();
+    pub type SetDoing = fn(Option<Doing>);
+    pub type Tells = fn() -> bool;
+    pub type Tell = fn(Arguments<'_>);
+    pub type NameObject = fn(usize, Arguments<'_>);
     pub type Choose = fn(u32, &'static str) -> u32;
     pub type Now = fn() -> u64;
     pub type Spawn = fn(&'static str, ThreadKind, Box<dyn FnOnce() + Send>) -> bool;
@@ -258,6 +326,13 @@ pub(crate) mod linked {
         pub fn __platform_wait(word: &AtomicU32, value: u32, deadline_ns: u64);
         pub fn __platform_wake(word: &AtomicU32, count: u32);
         pub fn __platform_point(class: &'static LockClass, object: usize, access: Access);
+        pub fn __platform_touch(class: &'static LockClass, object: usize, access: Access);
+        pub fn __platform_relax();
+        pub fn __platform_doing(doing: Option<Doing>);
+        pub fn __platform_tells() -> bool;
+        pub fn __platform_tell(words: fmt::Arguments<'_>);
+        pub fn __platform_name_object(object: usize, words: fmt::Arguments<'_>);
+        pub fn __platform_hash_seed() -> u64;
         pub fn __platform_choose(n: u32, site: &'static str) -> u32;
         pub fn __platform_now_ns() -> u64;
         pub fn __platform_realtime_ns() -> u64;
@@ -298,6 +373,20 @@ pub fn wake(word: &AtomicU32, count: u32) {
 pub fn point(class: &'static LockClass, object: usize, access: Access) {
     // SAFETY: as above.
     unsafe { linked::__platform_point(class, object, access) }
+}
+
+/// An access to a shared cell that is no switch point; see [`Host::touch`].
+#[inline(always)]
+pub fn touch(class: &'static LockClass, object: usize, access: Access) {
+    // SAFETY: as above.
+    unsafe { linked::__platform_touch(class, object, access) }
+}
+
+/// To be called in each round of a loop that tries again until another task has done something.
+#[inline(always)]
+pub fn relax() {
+    // SAFETY: as above.
+    unsafe { linked::__platform_relax() }
 }
 
 /// Fault injection: one of `0..n`, always 0 in production.

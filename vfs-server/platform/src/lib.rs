@@ -19,6 +19,9 @@
 //! | [`block`] | block devices: asynchronous reads, writes and flushes |
 //! | [`client`] | messages: receive, answer, copy, revoke |
 //! | [`thread`] | threads, time |
+//! | [`tell`] | what a task does, in words, for the explorer's pictures |
+//! | [`mutant`](mod@mutant) | named faults that the explorer must find; absent from other builds |
+//! | [`hash`] | hash tables whose order the host decides |
 #![no_std]
 
 extern crate alloc;
@@ -26,10 +29,15 @@ extern crate alloc;
 pub mod block;
 pub mod client;
 pub mod frame;
+pub mod hash;
 pub mod host;
 pub mod lockdep;
+pub mod mutant;
 pub mod sync;
+pub mod tell;
 pub mod thread;
 pub mod waits;
 
+pub use hash::HashMap;
 pub use host::Host;
+pub use mutant::{Mutant, mutant};

@@ -94,6 +94,8 @@ pub static PAGE_INDEX: LockClass = LockClass::single("page index", 86);
 pub static LEAF: LockClass = LockClass::single("leaf", 90);
 /// A lock that may be taken while any other is held: statistics, logs, queues of I/O.
 pub static INNERMOST: LockClass = LockClass::single("innermost", 100);
+/// The bytes of a page of frames, which clients change without a lock.
+pub static FRAME_BYTES: LockClass = LockClass::single("page bytes", 254);
 /// Waiting for an event that is no lock: I/O, writeback, a worker. Never "held".
 pub static EVENT: LockClass = LockClass::single("event", 255);
 
@@ -174,6 +176,11 @@ pub fn for_each_held(task: TaskId, mut f: impl FnMut(&'static str, usize)) {
     for held in copy.0[..copy.1].iter().flatten() {
         f(held.class.name, held.object);
     }
+}
+
+/// Forgets what `task` holds: for a host that abandons its tasks and runs things again.
+pub fn forget(task: TaskId) {
+    HELD[task.index()].lock().count = 0;
 }
 
 fn check_order(class: &'static LockClass, key: u64) {

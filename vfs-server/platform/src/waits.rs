@@ -51,6 +51,18 @@ pub fn name_current(name: &'static str) {
 /// Says what the running task is busy with (`None`: it waits for work).
 pub fn set_doing(doing: Option<Doing>) {
     TASKS[crate::host::current().index()].lock().doing = doing;
+    // SAFETY: `set_host!` defined the symbol with this signature.
+    unsafe { crate::host::linked::__platform_doing(doing) }
+}
+
+/// What `task` waits for, if it does.
+pub fn of(task: TaskId) -> Option<Wait> {
+    TASKS[task.index()].lock().wait
+}
+
+/// Forgets all about `task`: it ended, or a host that runs things again starts over.
+pub fn forget(task: TaskId) {
+    *TASKS[task.index()].lock() = Task { name: None, doing: None, wait: None };
 }
 
 /// Marks the running task as waiting until the guard is dropped.

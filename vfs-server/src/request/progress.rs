@@ -7,7 +7,7 @@
 use crate::error::{Error, Result};
 use crate::file::iov_iter::Kiocb;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use hashbrown::HashMap;
+use platform::HashMap;
 use platform::lockdep::LEAF;
 use platform::sync::Mutex;
 use syscall::schemev2::Sqe;
@@ -44,7 +44,7 @@ pub(crate) struct ProgressTable {
 
 impl ProgressTable {
     pub(crate) fn new() -> Self {
-        Self { count: AtomicUsize::new(0), table: Mutex::new(&LEAF, HashMap::new()) }
+        Self { count: AtomicUsize::new(0), table: Mutex::new(&LEAF, HashMap::default()) }
     }
 
     fn take(&self, sqe: &Sqe) -> Progress {

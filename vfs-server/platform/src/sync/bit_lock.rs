@@ -30,7 +30,8 @@ impl BitLock {
         Self { word: AtomicU32::new(flags & Self::FLAGS) }
     }
 
-    fn object(&self) -> usize {
+    /// The number by which switch points and reports know it: an address.
+    pub fn object(&self) -> usize {
         (&raw const self.word) as usize
     }
 
@@ -72,6 +73,7 @@ impl BitLock {
     /// The lock passes from the running task to an operation that will [`BitLock::unlock_handed`].
     pub fn hand_over(&self, class: &'static LockClass) {
         lockdep::released(class, self.object());
+        host::touch(class, self.object(), Access::Write);
         self.word.fetch_or(NOBODY << HOLDER_SHIFT, Ordering::Relaxed);
     }
 
@@ -96,6 +98,7 @@ impl BitLock {
 
     /// Whether somebody holds it.
     pub fn is_locked(&self) -> bool {
+        host::touch(&lockdep::EVENT, self.object(), Access::Read);
         self.word.load(Ordering::Relaxed) & LOCKED != 0
     }
 
@@ -148,6 +151,7 @@ impl BitLock {
     fn sleep_while(&self, class: &'static LockClass, what: &'static str, busy: impl Fn(u32) -> bool) {
         loop {
             let word = self.word.load(Ordering::Acquire);
+            host::touch(class, self.object(), Access::Write);
             if !busy(word) {
                 return;
             }

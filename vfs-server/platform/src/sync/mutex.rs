@@ -42,7 +42,8 @@ impl<T> Mutex<T> {
 }
 
 impl<T: ?Sized> Mutex<T> {
-    fn object(&self) -> usize {
+    /// The number by which switch points and reports know it: an address.
+    pub fn object(&self) -> usize {
         (&raw const self.word) as usize
     }
 
@@ -100,11 +101,13 @@ impl<T: ?Sized> Mutex<T> {
             let holder = TaskId(((word >> 1) - 1) as u16);
             let _waiting = waits::begin(self.class, self.object(), Some(holder), "");
             host::wait(&self.word, contended, u64::MAX);
+            host::touch(self.class, self.object(), Access::Write);
         }
     }
 
     fn unlock(&self) {
         lockdep::released(self.class, self.object());
+        host::touch(self.class, self.object(), Access::Write);
         if self.word.swap(0, Ordering::Release) & CONTENDED != 0 {
             host::wake(&self.word, 1);
         }

@@ -59,7 +59,8 @@ impl<T> RwLock<T> {
 }
 
 impl<T: ?Sized> RwLock<T> {
-    fn object(&self) -> usize {
+    /// The number by which switch points and reports know it: an address.
+    pub fn object(&self) -> usize {
         (&raw const self.state) as usize
     }
 
@@ -121,6 +122,7 @@ impl<T: ?Sized> RwLock<T> {
 
     /// Whether somebody holds the lock exclusively; for assertions.
     pub fn is_write_locked(&self) -> bool {
+        host::touch(self.class, self.object(), Access::Read);
         self.state.load(Ordering::Relaxed) & WRITER != 0
     }
 
@@ -142,6 +144,7 @@ impl<T: ?Sized> RwLock<T> {
     #[cold]
     fn wait_for(&self, attempt: impl Fn(&Self) -> bool) {
         loop {
+            host::touch(self.class, self.object(), Access::Write);
             self.sleepers.fetch_add(1, Ordering::SeqCst);
             let releases = self.releases.load(Ordering::SeqCst);
             let got = attempt(self);
@@ -150,6 +153,7 @@ impl<T: ?Sized> RwLock<T> {
                 let holder = (state & WRITER != 0).then_some(TaskId(state as u16));
                 let _waiting = waits::begin(self.class, self.object(), holder, "");
                 host::wait(&self.releases, releases, u64::MAX);
+                host::touch(self.class, self.object(), Access::Write);
             }
             self.sleepers.fetch_sub(1, Ordering::SeqCst);
             if got {
@@ -171,6 +175,7 @@ impl<T: ?Sized> Drop for ReadGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         lockdep::released(self.lock.class, self.lock.object());
+        host::touch(self.lock.class, self.lock.object(), Access::Write);
         if self.lock.state.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.lock.wake_sleepers();
         }
@@ -181,6 +186,7 @@ impl<T: ?Sized> Drop for WriteGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         lockdep::released(self.lock.class, self.lock.object());
+        host::touch(self.lock.class, self.lock.object(), Access::Write);
         self.lock.state.store(0, Ordering::SeqCst);
         self.lock.wake_sleepers();
     }

@@ -37,7 +37,8 @@ impl TwoStateLock {
         Self { class, holders: AtomicI32::new(0), queue: WaitQueue::new() }
     }
 
-    fn object(&self) -> usize {
+    /// The number by which switch points and reports know it: an address.
+    pub fn object(&self) -> usize {
         (&raw const self.holders) as usize
     }
 
@@ -60,6 +61,7 @@ impl TwoStateLock {
     }
 
     fn enter(&self, side: TwoStateSide) -> bool {
+        host::touch(self.class, self.object(), Access::Write);
         self.holders
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |holders| match side {
                 TwoStateSide::Add => (holders >= 0).then(|| holders + 1),
@@ -72,6 +74,7 @@ impl TwoStateLock {
 impl Drop for TwoStateGuard<'_> {
     fn drop(&mut self) {
         lockdep::released(self.lock.class, self.lock.object());
+        host::touch(self.lock.class, self.lock.object(), Access::Write);
         let step = if self.side == TwoStateSide::Add { -1 } else { 1 };
         if self.lock.holders.fetch_add(step, Ordering::SeqCst) + step == 0 {
             self.lock.queue.wake_all();

@@ -1,6 +1,6 @@
 //! Waiting for a condition, as Linux's `wait_event` and `wake_up`.
 
-use crate::host;
+use crate::host::{self, Access};
 use crate::lockdep::EVENT;
 use crate::thread::now_ns;
 use crate::waits;
@@ -46,12 +46,14 @@ impl WaitQueue {
             if let Some(result) = attempt() {
                 return Some(result);
             }
+            self.touch(Access::Write);
             self.sleepers.fetch_add(1, Ordering::SeqCst);
             let ticket = self.tickets.load(Ordering::SeqCst);
             let result = attempt();
             if result.is_none() && (deadline_ns == u64::MAX || now_ns() < deadline_ns) {
                 let _waiting = waits::begin(&EVENT, self as *const Self as usize, None, what);
                 host::wait(&self.tickets, ticket, deadline_ns);
+                self.touch(Access::Write);
             }
             self.sleepers.fetch_sub(1, Ordering::SeqCst);
             if result.is_some() {
@@ -63,11 +65,16 @@ impl WaitQueue {
         }
     }
 
+    fn touch(&self, access: Access) {
+        host::touch(&EVENT, (&raw const self.tickets) as usize, access);
+    }
+
     /// Lets everybody who waits look again.
     #[inline]
     pub fn wake_all(&self) {
         // What was changed must be visible before we conclude that nobody sleeps.
         fence(Ordering::SeqCst);
+        self.touch(Access::Write);
         if self.sleepers.load(Ordering::SeqCst) != 0 {
             self.tickets.fetch_add(1, Ordering::SeqCst);
             host::wake(&self.tickets, u32::MAX);

@@ -19,9 +19,14 @@ macro_rules! ordered {
                 Self { class, value: <$atomic>::new(value) }
             }
 
+            /// The number by which switch points and reports know it: an address.
+            pub fn object(&self) -> usize {
+                (&raw const self.value) as usize
+            }
+
             #[inline(always)]
             fn point(&self, access: Access) {
-                host::point(self.class, (&raw const self.value) as usize, access);
+                host::point(self.class, self.object(), access);
             }
 
             /// The value (acquire).
