@@ -34,8 +34,8 @@ use vfs_server::Server;
 
 user_rt::entry!(main);
 
-/// Pages beyond the page cache's: bounce buffers, DMA rings, metadata reads.
-const EXTRA_PAGES: usize = 1024;
+/// Pages beyond the page cache's: bounce buffers, DMA rings, metadata reads, staged writes.
+const EXTRA_PAGES: usize = 2048;
 
 fn main() -> i32 {
     match run() {

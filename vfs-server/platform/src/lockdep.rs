@@ -155,10 +155,16 @@ pub fn released_for(from: TaskId, class: &'static LockClass, object: usize) {
 /// answer that a client may delay are made with none.
 #[inline(always)]
 pub fn assert_none_held(what: &'static str) {
+    assert_none_held_after(&WORKER, what);
+}
+
+/// Panics if the running task holds a lock whose class comes after `class` in the order.
+#[inline(always)]
+pub fn assert_none_held_after(class: &'static LockClass, what: &'static str) {
     if ENABLED {
         let me = crate::host::current();
         let held = HELD[me.index()].lock();
-        let found = held.locks[..held.count].iter().flatten().find(|held| held.class.rank > WORKER.rank).copied();
+        let found = held.locks[..held.count].iter().flatten().find(|held| held.class.rank > class.rank).copied();
         drop(held);
         if let Some(held) = found {
             panic!("{what} by task {} while it holds {} {:#x}", me.0, held.class.name, held.object);

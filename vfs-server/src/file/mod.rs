@@ -6,6 +6,7 @@
 //! | [`read`] | the generic buffered read |
 //! | [`write`] | the generic buffered write |
 //! | [`filemap`], [`iov_iter`] | for a file system with a write path of its own: folios, the client's bytes |
+//! | `staging` | a write's bytes before any lock is taken |
 //! | [`truncate`] | changes of the size |
 //! | [`sync`] | fsync and its relatives |
 //! | [`seek`] | holes and data |
@@ -15,6 +16,7 @@ pub mod fill;
 pub mod iov_iter;
 pub mod read;
 pub mod seek;
+pub(crate) mod staging;
 pub mod sync;
 pub mod truncate;
 pub mod write;

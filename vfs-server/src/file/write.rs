@@ -10,12 +10,18 @@
 //! | **extend** | inode lock | the size is published after the bytes, under the folio lock | tail page write-protected under its lock; it re-checks the size under the lock | re-reads the size under the folio lock | folio lock |
 //!
 //! A write of more than [`ROUND_MAX`] is several rounds, each atomic to other writes. Bytes come by
-//! COPY, which never faults: a page of the buffer that is not resident ends the round with what was
-//! copied, every lock is dropped and the rest comes with the request's next round.
+//! COPY, which never faults, and which is all or nothing within a page: a round within one page is
+//! copied into its folio under the locks, and nothing has happened if the client's page was missing.
+//! A longer round is staged in server memory first, without a lock. Only where there is no memory for
+//! that is a round cut to one page.
+//!
+//! A staged round that finds no free folio waits for one with the inode lock held, for others must not
+//! see half of it: nobody who frees a folio takes an inode lock.
 
 use super::filemap::Filemap;
 use super::fill::page_bytes;
 use super::iov_iter::{IovIter, Kiocb};
+use super::staging::Staged;
 use crate::error::{Error, Result};
 use crate::fs::{FileOperations, InlineWritten, WriteBegun, WriteTarget};
 use crate::inode::Inode;
@@ -28,20 +34,40 @@ use alloc::vec;
 use core::ops::Range;
 use pager_abi::PAGE_SIZE;
 use platform::client::{self, Request};
-use platform::host::CopyError;
 use platform::lockdep::assert_none_held;
+use platform::thread::now_ns;
 
 /// Most bytes of one round.
 pub const ROUND_MAX: usize = 1 << 20;
 
-/// One round of a write, under the inode lock.
-struct Round {
-    request: Request,
+/// A round of a write or what is left of it, under the inode lock.
+struct Round<'a> {
+    source: Source<'a>,
     /// Where the round's first byte is in the client's buffer.
     buffer_offset: usize,
     /// Where it goes.
     position: u64,
     len: usize,
+}
+
+/// Where a round's bytes are.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// In the client's buffer, which may have a page missing: for rounds within one page.
+    Client(Request),
+    /// In the server's memory, all of them.
+    Staged(&'a Staged),
+}
+
+/// Whether a round's bytes are in the server's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Staging {
+    /// They are copied under the lock.
+    NotNeeded,
+    /// They are.
+    Done,
+    /// There is none for them.
+    NoMemory,
 }
 
 /// How far a round came, and why not further.
@@ -67,26 +93,30 @@ impl Server {
         if let Some(own) = inode.operations().file_operations() {
             return self.write_by_file_system(inode, own, request, position, len, progress);
         }
-        let mut round_max = ROUND_MAX;
         while progress.done < len {
             self.wait_for_clean_memory();
+            let wanted = (len - progress.done).min(ROUND_MAX);
+            // Where an append goes is known under the lock only: if this was wrong, once more.
+            let at = position_of(position, progress, inode)?;
+            let staging = self.stage(request, at, wanted, progress)?;
             let lock = inode.lock.write_key(inode.ino);
-            let at = match position {
-                Some(position) => position.checked_add(progress.done as u64).ok_or(Error::FileTooBig)?,
-                None => inode.size(),
+            let at = position_of(position, progress, inode)?;
+            let (source, len) = match &progress.staged {
+                Some(staged) => (Source::Staged(staged), staged.end() - progress.done),
+                None if staging == Staging::NoMemory => (Source::Client(request), wanted.min(left_in_page(at))),
+                None if wanted > left_in_page(at) => continue,
+                None => (Source::Client(request), wanted),
             };
-            let room = self.fs.max_file_size().saturating_sub(at).min(round_max as u64) as usize;
+            let room = self.fs.max_file_size().saturating_sub(at);
             if room == 0 {
                 return Err(Error::FileTooBig);
             }
-            let mut round =
-                Round { request, buffer_offset: progress.done, position: at, len: room.min(len - progress.done) };
-            let done = self.write_round(inode, &mut round);
-            if round.len < room.min(len - progress.done) {
-                // The disk is nearly full: page by page from here on.
-                round_max = PAGE_SIZE as usize;
-            }
+            let len = len.min(usize::try_from(room).unwrap_or(usize::MAX));
+            let done = self.write_round(inode, &Round { source, buffer_offset: progress.done, position: at, len });
             progress.done += done.written;
+            if progress.staged.as_ref().is_some_and(|staged| !staged.holds(progress.done)) {
+                progress.staged = None;
+            }
             if done.written > 0 {
                 self.touch_modified(inode);
             }
@@ -133,7 +163,54 @@ impl Server {
         Ok(progress.done)
     }
 
-    fn write_round(&self, inode: &Arc<Inode>, round: &mut Round) -> Done {
+    /// Sees to it that the bytes of the next round, if it is more than a part of one page, are in the
+    /// server's memory. Holds no lock; [`Error::Retry`] while a page of the buffer is missing.
+    fn stage(&self, request: Request, at: u64, wanted: usize, progress: &mut Progress) -> Result<Staging> {
+        if progress.staged.is_none() && wanted <= left_in_page(at) {
+            return Ok(Staging::NotNeeded);
+        }
+        if progress.staged.is_none() {
+            progress.staged = Staged::new(progress.done, wanted);
+        }
+        match &mut progress.staged {
+            Some(staged) => staged.fill(request).map(|()| Staging::Done),
+            None => Ok(Staging::NoMemory),
+        }
+    }
+
+    /// Writes a round: in one go, or page by page where the disk is nearly full, but under one lock.
+    fn write_round(&self, inode: &Arc<Inode>, round: &Round<'_>) -> Done {
+        let mut written = 0;
+        let mut piece_max = usize::MAX;
+        let mut deadline = None;
+        while written < round.len {
+            let mut piece = round.rest(written);
+            piece.len = piece.len.min(piece_max);
+            let wanted = piece.len;
+            let done = self.write_as_decided(inode, &mut piece);
+            if piece.len < wanted {
+                piece_max = PAGE_SIZE as usize;
+            }
+            written += done.written;
+            match (done.error, round.source) {
+                (None, _) => {}
+                (Some(Error::NoFolio), Source::Staged(_)) => {
+                    let deadline =
+                        *deadline.get_or_insert_with(|| now_ns().saturating_add(self.config.memory_deadline_ns));
+                    self.counters.memory_waits.inc();
+                    if !self.page_cache.wait_for_room(deadline) && now_ns() >= deadline {
+                        return Done { written, error: Some(Error::NoMemory) };
+                    }
+                }
+                (error, _) => return Done { written, error },
+            }
+        }
+        Done { written, error: None }
+    }
+
+    /// Writes where `write_begin` decides that the bytes go; shortens `round` if the disk has no room
+    /// for more.
+    fn write_as_decided(&self, inode: &Arc<Inode>, round: &mut Round<'_>) -> Done {
         loop {
             let begun = match begin(inode, round) {
                 Ok(begun) => begun,
@@ -152,15 +229,17 @@ impl Server {
 
     /// Bytes of a file that lives in its inode: to the inode first, then to the folio, which stays
     /// clean.
-    fn write_inline(&self, inode: &Arc<Inode>, round: &Round, begun: WriteBegun) -> Result<InlineWritten> {
+    fn write_inline(&self, inode: &Arc<Inode>, round: &Round<'_>, begun: WriteBegun) -> Result<InlineWritten> {
         if round.len > PAGE_SIZE as usize {
             return Err(Error::Corrupt("an inline file of more than a page".into()));
         }
         let mut bytes = vec![0; round.len];
-        round
-            .request
-            .copy_in(round.buffer_offset, &mut bytes)
-            .map_err(|error| buffer_error(error, round.buffer_offset))?;
+        match round.source {
+            Source::Client(request) => request
+                .copy_in(round.buffer_offset, &mut bytes)
+                .map_err(|error| buffer_error(error, round.buffer_offset))?,
+            Source::Staged(staged) => staged.copy_out(round.buffer_offset, &mut bytes),
+        }
         let end = round.position + round.len as u64;
         let folio = loop {
             let folio = self.folio_to_write(inode, 0, round.len)?;
@@ -180,31 +259,18 @@ impl Server {
         Ok(outcome)
     }
 
-    fn write_blocks(&self, inode: &Arc<Inode>, round: &Round) -> Done {
+    fn write_blocks(&self, inode: &Arc<Inode>, round: &Round<'_>) -> Done {
         let mut written = 0;
         let mut tail = match self.lock_tail_before(inode, round.position..round.position + round.len as u64) {
             Ok(tail) => tail,
             Err(error) => return Done { written, error: Some(error) },
         };
         while written < round.len {
-            let at = round.position + written as u64;
-            let piece = Round {
-                request: round.request,
-                buffer_offset: round.buffer_offset + written,
-                position: at,
-                len: round.len - written,
-            };
-            match self.write_piece(inode, &piece) {
-                Ok((count, retry)) => {
+            match self.write_piece(inode, &round.rest(written)) {
+                Ok(count) => {
                     written += count;
-                    if count > 0 {
-                        // The size is published: a fault on the old tail page sees it.
-                        tail = None;
-                    }
-                    if retry {
-                        let error = Some(Error::Retry(round.buffer_offset + written));
-                        return Done { written, error };
-                    }
+                    // The size is published: a fault on the old tail page sees it.
+                    tail = None;
                 }
                 Err(error) => return Done { written, error: Some(error) },
             }
@@ -213,9 +279,8 @@ impl Server {
         Done { written, error: None }
     }
 
-    /// Writes the part of a round that lies in one folio; bytes written, and whether the buffer's
-    /// next page was missing.
-    fn write_piece(&self, inode: &Arc<Inode>, piece: &Round) -> Result<(usize, bool)> {
+    /// Writes the part of a round that lies in one folio, all of it or nothing; bytes written.
+    fn write_piece(&self, inode: &Arc<Inode>, piece: &Round<'_>) -> Result<usize> {
         let (folio, offset, count) = loop {
             let folio = self.folio_to_write(inode, piece.position >> PAGE_SHIFT, piece.len)?;
             let offset = (piece.position - folio.position()) as usize;
@@ -227,32 +292,24 @@ impl Server {
                 break (folio, offset, count);
             }
         };
-        if piece.position + count as u64 > inode.size() {
+        let end = piece.position + count as u64;
+        if end > inode.size() {
             protect_tail(inode, &folio);
         }
-        let (mut copied, retry) =
-            match folio.frames().copy_from_client(offset, count, piece.request, piece.buffer_offset) {
-                Ok(()) => (count, false),
-                Err(CopyError::NotResident { copied }) => (copied.min(count), true),
-                Err(error) => return Err(error.into()),
-            };
-        // A block that is not uptodate and was not filled entirely holds nothing yet.
-        let touched = folio.blocks_touched(offset..offset + copied);
-        let whole = folio.blocks_within(offset..offset + copied);
-        if touched & !whole & !folio.uptodate_blocks() != 0 {
-            copied = ((offset + copied) & !(folio.block_size() - 1)).saturating_sub(offset);
+        match piece.source {
+            Source::Staged(staged) => staged.copy_to(piece.buffer_offset, folio.frames(), offset, count),
+            Source::Client(request) => folio
+                .frames()
+                .copy_from_client(offset, count, request, piece.buffer_offset)
+                .map_err(|error| buffer_error(error, piece.buffer_offset))?,
         }
-        if copied == 0 {
-            return Ok((0, retry));
-        }
-        folio.set_uptodate(folio.blocks_within(offset..offset + copied));
-        self.dirty_folio(inode, &folio, folio.blocks_touched(offset..offset + copied));
+        folio.set_uptodate(folio.blocks_within(offset..offset + count));
+        self.dirty_folio(inode, &folio, folio.blocks_touched(offset..offset + count));
         folio.mark_referenced();
-        let end = piece.position + copied as u64;
         if end > inode.size() {
             inode.set_size(end);
         }
-        Ok((copied, retry))
+        Ok(count)
     }
 
     /// The folio of `page`, locked and attached; a new one if there is none.
@@ -355,8 +412,33 @@ impl Server {
     }
 }
 
+impl<'a> Round<'a> {
+    /// What follows its first `written` bytes.
+    fn rest(&self, written: usize) -> Round<'a> {
+        Round {
+            source: self.source,
+            buffer_offset: self.buffer_offset + written,
+            position: self.position + written as u64,
+            len: self.len - written,
+        }
+    }
+}
+
+/// Where the next byte of a write goes.
+fn position_of(position: Option<u64>, progress: &Progress, inode: &Inode) -> Result<u64> {
+    match position {
+        Some(position) => position.checked_add(progress.done as u64).ok_or(Error::FileTooBig),
+        None => Ok(inode.size()),
+    }
+}
+
+/// Bytes from `position` to the end of its page.
+fn left_in_page(position: u64) -> usize {
+    (PAGE_SIZE - position % PAGE_SIZE) as usize
+}
+
 /// Asks the file system where the round goes; a round that does not fit the disk becomes one page.
-fn begin(inode: &Inode, round: &mut Round) -> Result<WriteBegun> {
+fn begin(inode: &Inode, round: &mut Round<'_>) -> Result<WriteBegun> {
     match inode.operations().write_begin(inode, round.position, round.len as u64) {
         Err(Error::NoSpace) => {
             let in_page = (PAGE_SIZE - round.position % PAGE_SIZE) as usize;

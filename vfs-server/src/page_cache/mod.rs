@@ -36,6 +36,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use lru::Clock;
 use platform::frame::Frames;
+use platform::lockdep::INODE;
 use platform::sync::WaitQueue;
 
 /// Pages that must be free for those who wait for a folio: the largest one.
@@ -126,9 +127,10 @@ impl PageCache {
         }
     }
 
-    /// Waits until frames may be free; the caller holds no lock and starts over.
+    /// Waits until frames may be free. The caller holds no lock that reclaim, writeback or the end of
+    /// an I/O takes: none but an inode's, and that only for a write whose bytes are all here.
     pub fn wait_for_room(&self, deadline_ns: u64) -> bool {
-        platform::lockdep::assert_none_held("wait for a free folio");
+        platform::lockdep::assert_none_held_after(&INODE, "wait for a free folio");
         self.waiting.fetch_add(1, Ordering::SeqCst);
         self.wanted.wake_all();
         let before = self.used();

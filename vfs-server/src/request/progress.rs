@@ -3,22 +3,37 @@
 //! A write or an append must not be done twice, and a read shall not start over: what was copied is
 //! remembered under the tag until the same `Sqe` arrives again. A kernel that gives the tag to
 //! another request finds its record void: it must be the same `Sqe` in every word.
+//!
+//! Staged bytes of a write are kept for a few requests only, as nobody tells of one whose client died
+//! on the way round: one that loses them copies them anew.
 
 use crate::error::{Error, Result};
 use crate::file::iov_iter::Kiocb;
+use crate::file::staging::Staged;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use platform::HashMap;
 use platform::lockdep::LEAF;
 use platform::sync::Mutex;
 use syscall::schemev2::Sqe;
 
+/// Most requests whose staged bytes are kept.
+const STAGED_MAX: usize = 4;
+
 /// Where a read or a write stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Progress {
     /// Bytes done, from the start of the buffer.
     pub done: usize,
     /// Where a file system's own write path stands, once it was called.
     pub iocb: Option<Kiocb>,
+    /// Bytes that follow, copied but not written yet.
+    pub staged: Option<Staged>,
+}
+
+impl Progress {
+    fn is_begun(&self) -> bool {
+        self.done > 0 || self.iocb.is_some() || self.staged.is_some()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,7 +84,16 @@ impl ProgressTable {
     fn put(&self, sqe: &Sqe, progress: Progress) {
         let mut table = self.table.lock();
         table.insert(sqe.tag, (Key::of(sqe), progress));
+        let others = table.iter().filter(|(tag, (_, progress))| **tag != sqe.tag && progress.staged.is_some());
+        let dropped = if others.clone().count() < STAGED_MAX {
+            None
+        } else {
+            // Any of them: each can copy its bytes again.
+            others.map(|(tag, _)| *tag).min().and_then(|tag| table.get_mut(&tag)?.1.staged.take())
+        };
         self.count.store(table.len(), Ordering::Release);
+        drop(table);
+        drop(dropped);
     }
 
     /// Runs a read or a write from where the request stands; remembers it if it has to go round.
@@ -77,7 +101,7 @@ impl ProgressTable {
         let mut progress = self.take(sqe);
         let outcome = operation(&mut progress);
         match outcome {
-            Err(Error::Retry(_) | Error::NoFolio) if progress != Progress::default() => {
+            Err(Error::Retry(_) | Error::NoFolio) if progress.is_begun() => {
                 self.put(sqe, progress);
                 outcome
             }
