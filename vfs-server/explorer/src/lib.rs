@@ -1,0 +1,7 @@
+//! The explorer: the server's real code under a deterministic scheduler.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`oracle`] | what may be expected of a file, and whether a run kept it |
+
+pub mod oracle;
