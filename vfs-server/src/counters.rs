@@ -74,6 +74,8 @@ counters! {
     write_errors,
     /// Folios given back by reclaim.
     folios_reclaimed,
+    /// Folios moved to other frames.
+    folios_migrated,
     /// Operations that waited for a free folio.
     memory_waits,
     /// Answers to writers that were delayed because too much was dirty.

@@ -10,7 +10,7 @@
 //! | [`open_file`], [`permission`] | open files; who may do what |
 //! | [`file`](mod@file) | read, write, truncate, fsync, holes |
 //! | [`page_cache`] | folios, each file's index of them, the bound on their number |
-//! | [`writeback`], [`reclaim`], [`readahead`] | dirty folios to the disk, clean ones away, wanted ones early |
+//! | [`writeback`], [`reclaim`], [`readahead`], [`migrate`] | dirty folios to the disk, clean ones away, wanted ones early, any to other frames |
 //! | [`inode`], [`inode_cache`] | attributes, size, locks of a file; one object for each inode |
 //! | [`error`], [`errseq`] | why an operation failed; errors of writeback, told once to each open file |
 //! | [`fs`] | what a file system implements, named after Linux's operation tables |
@@ -31,6 +31,7 @@ pub mod file;
 pub mod fs;
 pub mod inode;
 pub mod inode_cache;
+pub mod migrate;
 pub mod mmap;
 pub mod open_file;
 pub mod page_cache;

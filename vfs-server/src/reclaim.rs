@@ -76,7 +76,7 @@ impl Server {
     }
 
     /// Gives back every folio that can go; pages.
-    pub(crate) fn drop_caches(&self) -> usize {
+    pub fn drop_caches(&self) -> usize {
         let mut pages = 0;
         for _ in 0..self.page_cache.clock_len() {
             let Some(folio) = self.page_cache.clock_next() else { break };

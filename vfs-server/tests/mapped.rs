@@ -244,6 +244,31 @@ fn reclaim_lets_clients_use_more_than_the_cache_holds() {
 }
 
 #[test]
+fn folios_move_to_other_frames_with_what_clients_stored() {
+    let rig = Rig::start(4096, 4096, small());
+    let client = rig.client();
+    let file = open(&client, "a");
+    assert_eq!(client.write(file, 0, &pattern(1, 0, 3 * 4096)), Ok(3 * 4096));
+    client.fsync(file).unwrap();
+    // A dirty folio that is mapped writable, and clean ones.
+    let map = client.map(file, 0, 3, Rights::READ_WRITE, Sharing::Shared).unwrap();
+    client.store(map.address + 4096, b"stored").unwrap();
+    let mut expected = pattern(1, 0, 3 * 4096);
+    expected[4096..4102].copy_from_slice(b"stored");
+    assert!(rig.server.migrate_folios() > 0);
+    assert_eq!(rig.machine.mapped_pages(), 0, "what has moved is mapped no more");
+    assert!(client.load(map.address, 3 * 4096).unwrap() == expected);
+    client.store(map.address + 8192, b"again").unwrap();
+    expected[8192..8197].copy_from_slice(b"again");
+    assert!(client.read(file, 0, 3 * 4096).unwrap() == expected);
+    client.fsync(file).unwrap();
+    assert!(rig.fs.on_disk(&rig.disk, b"a") == expected);
+    client.unmap(map);
+    rig.drop_caches(&client);
+    assert_eq!(rig.counter(&client, "pages"), 0, "no frame stays behind");
+}
+
+#[test]
 fn a_host_with_less_memory_than_promised_is_waited_for() {
     let rig = Rig::start(4096, 4096, small());
     let client = rig.client();

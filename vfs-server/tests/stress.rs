@@ -1,7 +1,8 @@
 //! Eight threads on a few files against a plain model, with a small cache and a late disk.
 //!
 //! Each thread owns every eighth byte range of each file, so that what it wrote last is what it must
-//! read, whatever the others do; a ninth thread drops caches, syncs, cuts and grows a file of its own.
+//! read, whatever the others do; a ninth thread drops caches, syncs, cuts and grows a file of its own; a
+//! tenth moves folios to other frames.
 
 mod common;
 
@@ -11,6 +12,7 @@ use pager_abi::file_verb::FileVerb;
 use pager_core::{Rights, Sharing};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 const THREADS: u64 = 8;
 /// Bytes of a file; each thread has every eighth lane of LANE bytes.
@@ -138,7 +140,14 @@ fn run(block_size: u32, rounds: u32) {
         }));
     }
     let disturbing = rig.client();
+    let (server, moving) = (rig.server.clone(), stop.clone());
     bodies.push(Box::new(move || disturber(&disturbing, own, &stop)));
+    bodies.push(Box::new(move || {
+        while !moving.load(Ordering::Relaxed) {
+            server.migrate_folios();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }));
     in_parallel(bodies);
     // What all threads see at the end is what the disk has after the unmount.
     let seen: Vec<Vec<u8>> = files.iter().map(|&file| client.read(file, 0, SIZE as usize).unwrap()).collect();

@@ -1,7 +1,7 @@
 //! The folios of one file, Linux's `struct address_space`.
 //!
 //! Owns: the index with its lock, the invalidate lock, the changes of a folio that the index and
-//! the counts must follow (attach, detach, dirty, writeback). Does not own: reading and writing.
+//! the counts must follow (attach, detach, replace, dirty, writeback). Does not own: reading and writing.
 //!
 //! A folio found in the index may be detached before its lock is won: whoever locks one looks at
 //! [`Folio::is_attached`] and starts over (K2 of the known races is the code that does not).
@@ -108,6 +108,21 @@ impl AddressSpace {
         debug_assert!(removed.is_some_and(|removed| Arc::ptr_eq(&removed, folio.folio())));
         cache.clock.remove(folio);
         cache.uncharge(folio.order());
+    }
+
+    /// Puts a copy in `frames` in the place of a locked folio, which is detached then. Nobody maps it, and
+    /// it is not under writeback.
+    pub fn replace(&self, cache: &PageCache, old: &LockedFolio, frames: Arc<Frames>) {
+        debug_assert!(old.is_attached() && !old.is_mapped() && !old.is_under_writeback());
+        let new = old.copy_to(frames);
+        // Dirty blocks are the copy's now: the count and the marks stay.
+        old.clear_dirty(u64::MAX);
+        old.detach();
+        let replaced = self.index.write().replace(new.clone());
+        debug_assert!(replaced.is_some_and(|replaced| Arc::ptr_eq(&replaced, old.folio())));
+        cache.clock.remove(old);
+        cache.clock.insert(new);
+        cache.uncharge(old.order());
     }
 
     /// Dirties blocks of a locked folio; whether the folio was clean.

@@ -301,6 +301,23 @@ impl LockedFolio {
         &self.folio
     }
 
+    /// A folio with the same contents and state in other frames, for the place of this one; nobody maps it.
+    pub(super) fn copy_to(&self, frames: Arc<Frames>) -> Arc<Folio> {
+        frames.copy_from(0, &self.folio.frames, 0, self.folio.len());
+        let kept = self.folio.state.flags(&FOLIO) & (ATTACHED | REFERENCED | READAHEAD | READ_FAILED | STORED_PAST);
+        Arc::new(Folio {
+            index: self.folio.index,
+            state: BitLock::new(kept),
+            order: self.folio.order,
+            block_shift: self.folio.block_shift,
+            slot: AtomicU32::new(NO_SLOT),
+            uptodate: Bits::new(self.folio.uptodate_blocks()),
+            dirty: Bits::new(self.folio.dirty_blocks()),
+            inode: self.folio.inode.clone(),
+            frames,
+        })
+    }
+
     /// Marks blocks as holding the file's contents.
     pub fn set_uptodate(&self, blocks: u64) {
         self.folio.uptodate.set(&FOLIO, blocks);

@@ -130,6 +130,21 @@ impl FolioIndex {
         true
     }
 
+    /// Puts a folio in the place of the one that begins where it does and is as large; the marks stay.
+    pub fn replace(&mut self, folio: Arc<Folio>) -> Option<Arc<Folio>> {
+        let page = folio.index();
+        let covers = self.covers(page);
+        let mut node = self.root.as_mut().filter(|_| covers)?;
+        let mut level = self.height - 1;
+        loop {
+            match node {
+                Node::Leaf(leaf) => return leaf.folios[slot(page, 0)].replace(folio),
+                Node::Branch(branch) => node = branch.children[slot(page, level)].as_mut()?,
+            }
+            level -= 1;
+        }
+    }
+
     /// Takes the folio out that begins at `page`.
     pub fn remove(&mut self, page: u64) -> Option<Arc<Folio>> {
         if !self.covers(page) {
