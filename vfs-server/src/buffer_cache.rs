@@ -17,6 +17,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use pager_abi::PAGE_SIZE;
 use platform::HashMap;
 use platform::block::{self, Bio, BioOp, BlockDevice, Completion, IoError, SECTOR_SIZE, Segment};
 use platform::frame::Frames;
@@ -47,7 +48,7 @@ pub struct BufferCache {
     clock: AtomicU64,
     table: Mutex<HashMap<u64, Arc<Buffer>>>,
     to_write: Arc<ToWrite>,
-    /// What a write-back copies blocks into; held by the one that is under way. Metadata I/O must not
+    /// What a write-back copies blocks into, a batch of them if the memory was there; held by the one that is under way. Metadata I/O must not
     /// wait for memory that only metadata I/O could free, so this and `reserve` are set aside.
     bounce: Mutex<Arc<Frames>>,
     /// For one block at a time, when there is no other memory.
@@ -56,8 +57,6 @@ pub struct BufferCache {
 
 /// Blocks that are being written at a time, at most: each is locked.
 const BATCH: usize = 16;
-/// Pages of the bounce memory as a power of two, as far as so many are there: 64 KiB, 16 blocks of 4 KiB.
-const BOUNCE_ORDER: u8 = 4;
 
 impl Buffer {
     #[inline]
@@ -101,7 +100,9 @@ impl BufferCache {
     /// An empty cache of `device` that keeps at most `capacity` clean blocks of `block_size` bytes (4096
     /// at most).
     pub fn new(device: Arc<dyn BlockDevice>, block_size: u32, capacity: usize) -> Result<Self> {
-        let bounce = (0..=BOUNCE_ORDER).rev().find_map(Frames::alloc).ok_or(IoError::NoMemory)?;
+        let batch = (BATCH * block_size as usize).div_ceil(PAGE_SIZE as usize).next_power_of_two();
+        let order = batch.trailing_zeros() as u8;
+        let bounce = (0..=order).rev().find_map(Frames::alloc).ok_or(IoError::NoMemory)?;
         let reserve = Frames::alloc(0).ok_or(IoError::NoMemory)?;
         Ok(Self {
             device,

@@ -1,6 +1,7 @@
 //! What can be set when a server starts.
 
 use crate::error::{Error, Result};
+use crate::page_cache::MAX_ORDER;
 use alloc::format;
 use alloc::string::String;
 
@@ -9,6 +10,10 @@ use alloc::string::String;
 pub struct Config {
     /// Most pages of file data in memory.
     pub cache_pages: usize,
+    /// log2 of the most pages of a folio, at most 4.
+    pub folio_order_max: u8,
+    /// Most pages that are read together because one of them was missing.
+    pub readahead_pages: usize,
     /// Threads that answer page faults.
     pub fault_workers: usize,
     /// Threads that answer everything else.
@@ -19,7 +24,7 @@ pub struct Config {
     pub dirty_limit_pages: usize,
     /// Dirty data is written back after about this long.
     pub writeback_interval_ns: u64,
-    /// 64 KiB buffers from which dirty data is written; reserved at the start, at least 2.
+    /// Buffers of a largest folio's size from which dirty data is written; reserved at the start, at least 2.
     pub bounce_buffers: usize,
     /// Inodes that are kept in memory though nobody uses them.
     pub idle_inodes: usize,
@@ -35,6 +40,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             cache_pages: 8192,
+            folio_order_max: MAX_ORDER,
+            readahead_pages: 256,
             fault_workers: 2,
             request_workers: 4,
             writeback_workers: 1,
@@ -55,6 +62,8 @@ impl Config {
         let number = || value.parse::<usize>().map_err(|_| Error::Invalid("the value of a mount option"));
         match name {
             "cache_pages" => self.cache_pages = number()?,
+            "folio_order" => self.folio_order_max = number()?.min(usize::from(MAX_ORDER)) as u8,
+            "readahead_pages" => self.readahead_pages = number()?,
             "fault_workers" => self.fault_workers = number()?,
             "request_workers" => self.request_workers = number()?,
             "writeback_workers" => self.writeback_workers = number()?,
@@ -71,9 +80,11 @@ impl Config {
     /// The settings, `name=value` a line, as [`Config::set`] takes them.
     pub(crate) fn text(&self) -> String {
         format!(
-            "cache_pages={}\nfault_workers={}\nrequest_workers={}\nwriteback_workers={}\ndirty_pages={}\n\
+            "cache_pages={}\nfolio_order={}\nreadahead_pages={}\nfault_workers={}\nrequest_workers={}\nwriteback_workers={}\ndirty_pages={}\n\
              writeback_ms={}\ndeadline_ms={}\nbounce_buffers={}\nidle_inodes={}\n",
             self.cache_pages,
+            self.folio_order_max,
+            self.readahead_pages,
             self.fault_workers,
             self.request_workers,
             self.writeback_workers,
@@ -87,11 +98,14 @@ impl Config {
 
     /// The settings with what cannot work made to work: bounds that each need to be at least one.
     pub(crate) fn checked(mut self) -> Self {
-        self.cache_pages = self.cache_pages.max(64);
+        self.folio_order_max = self.folio_order_max.min(MAX_ORDER);
+        // A largest folio, and one that is written back meanwhile.
+        self.cache_pages = self.cache_pages.max(2 << self.folio_order_max);
+        self.readahead_pages = self.readahead_pages.max(1);
         self.fault_workers = self.fault_workers.max(1);
         self.request_workers = self.request_workers.max(1);
         self.writeback_workers = self.writeback_workers.max(1);
-        self.dirty_limit_pages = self.dirty_limit_pages.clamp(16, self.cache_pages / 2);
+        self.dirty_limit_pages = self.dirty_limit_pages.clamp(1, self.cache_pages / 2);
         self.bounce_buffers = self.bounce_buffers.max(2);
         self
     }

@@ -368,6 +368,11 @@ pub trait InodeOperations: Send + Sync {
     fn folio_private(&self) -> Option<FolioPrivate> {
         None
     }
+    /// A copy of what it keeps of a locked folio that is about to move to other frames; `None`: it keeps
+    /// nothing, or the folio must stay.
+    fn copy_folio_private(&self, _folio: &LockedFolio) -> Option<FolioPrivate> {
+        None
+    }
     /// As [`InodeOperations::page_mkwrite`], under the folio lock: `bytes` of the folio are about to
     /// become dirty (transactions [`TransactionOrder::AfterFolio`]).
     fn folio_mkwrite(&self, _inode: &Inode, _folio: &LockedFolio, _bytes: Range<usize>) -> Result<()> {

@@ -35,12 +35,16 @@ impl Server {
         if !locked.is_attached() || locked.is_under_writeback() {
             return false;
         }
+        let private = inode.operations().copy_folio_private(&locked);
+        if locked.has_private() && private.is_none() {
+            return false;
+        }
         let Some(frames) = self.page_cache.try_alloc(locked.order()) else { return false };
         if locked.is_mapped() {
             client::zap(inode.mapping.cookie, locked.position(), locked.len() as u64, ZapWhat::Shared);
             locked.clear_mapped();
         }
-        inode.mapping.replace(&self.page_cache, &locked, frames);
+        inode.mapping.replace(&self.page_cache, &locked, frames, private);
         self.counters.folios_migrated.inc();
         true
     }

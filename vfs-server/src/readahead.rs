@@ -32,6 +32,17 @@ pub(crate) struct Window {
     pub order: u8,
 }
 
+impl Window {
+    /// The part with `page` in it of at most `most` pages.
+    pub(crate) fn around(self, page: u64, most: u64) -> Self {
+        if self.count <= most {
+            return self;
+        }
+        let first = self.first + (page - self.first) / most * most;
+        Self { first, count: most.min(self.first + self.count - first), order: self.order }
+    }
+}
+
 impl ReadaheadState {
     pub(crate) const fn new() -> Self {
         Self { packed: AtomicU64::new(0) }
@@ -105,6 +116,7 @@ mod tests {
         let state = ReadaheadState::new();
         assert_eq!(state.miss(0, 1, 3).count, 3);
         assert_eq!(state.fault_miss(2, 3), Window { first: 0, count: 3, order: 1 });
+        assert_eq!(Window { first: 16, count: 9, order: 4 }.around(24, 4), Window { first: 24, count: 1, order: 4 });
         assert_eq!(order_at(0, 4, 3), 1);
         assert_eq!(order_at(2, 4, 3), 0);
         assert_eq!(order_at(16, 4, 1000), 4);

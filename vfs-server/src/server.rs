@@ -78,13 +78,13 @@ impl Server {
         let who = Credentials::default();
         let root_file = OpenFile::new(root.clone(), O_RDONLY | O_DIRECTORY, who, errors.sample(), None);
         Ok(Arc::new(Self {
-            page_cache: PageCache::new(config.cache_pages),
+            page_cache: PageCache::new(config.cache_pages, config.folio_order_max),
             dentries: DentryCache::new(config.names),
             files: OpenFiles::new(Handle::File(root_file)),
             mappings: Mappings::new(),
             counters: Counters::default(),
             progress: ProgressTable::new(),
-            writeback: Writeback::new(config.bounce_buffers)?,
+            writeback: Writeback::new(config.bounce_buffers, config.folio_order_max)?,
             rename_lock: Mutex::new(&RENAME, ()),
             mounted: RwLock::new(&WORKER, true),
             reclaim_pause: WaitQueue::new(),

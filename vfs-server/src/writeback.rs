@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::fs::{SyncMode, WritebackPlace};
 use crate::inode::Inode;
 use crate::page_cache::folio::{block_bits, block_runs};
-use crate::page_cache::{Folio, LockedFolio, MAX_ORDER, Mark};
+use crate::page_cache::{Folio, LockedFolio, Mark};
 use crate::request::now;
 use crate::server::Server;
 use alloc::boxed::Box;
@@ -45,9 +45,6 @@ use syscall::schemev2::Cqe;
 const LISTED: u32 = 1 << 0;
 /// Its attributes changed in memory only.
 const ATTRIBUTES: u32 = 1 << 1;
-
-/// Bytes of a bounce buffer.
-const BOUNCE_SIZE: usize = (PAGE_SIZE as usize) << MAX_ORDER;
 
 /// What writeback remembers.
 pub struct Writeback {
@@ -106,10 +103,10 @@ impl Drop for EndWriteback {
 }
 
 impl Writeback {
-    /// Reserves `bounce_buffers` buffers.
-    pub(crate) fn new(bounce_buffers: usize) -> Result<Self> {
+    /// Reserves `bounce_buffers` buffers of `1 << order` pages.
+    pub(crate) fn new(bounce_buffers: usize, order: u8) -> Result<Self> {
         let bounce = (0..bounce_buffers)
-            .map(|_| Frames::alloc(MAX_ORDER).map(Arc::new).ok_or(Error::NoMemory))
+            .map(|_| Frames::alloc(order).map(Arc::new).ok_or(Error::NoMemory))
             .collect::<Result<Vec<_>>>()?;
         Ok(Self {
             dirty: Mutex::new(&TABLE, VecDeque::new()),
@@ -190,8 +187,8 @@ impl Server {
         }
     }
 
-    /// Starts to write all that is dirty.
-    fn write_back_pass(&self) {
+    /// Starts to write all that is dirty: one turn of a writeback thread.
+    pub fn write_back_pass(&self) {
         let count = self.writeback.dirty.lock().len();
         for _ in 0..count {
             let Some(inode) = self.writeback.dirty.lock().pop_front() else { break };
@@ -320,7 +317,7 @@ impl Server {
     pub(crate) fn completion_thread(&self) {
         let done = &self.writeback.done;
         loop {
-            let next = done.arrivals.wait_for("I/O to complete", || match done.queue.lock().pop_front() {
+            let next = done.arrivals.wait_for("I/O to complete", || match self.next_done() {
                 Some(done) => Some(Some(done)),
                 None => self.completions_may_stop().then_some(None),
             });
@@ -329,6 +326,20 @@ impl Server {
                 None => return,
             }
         }
+    }
+
+    /// Completes what has ended so far, for a host without a completion thread; operations.
+    pub fn complete_pending(&self) -> usize {
+        let mut count = 0;
+        while let Some(done) = self.next_done() {
+            self.complete(done);
+            count += 1;
+        }
+        count
+    }
+
+    fn next_done(&self) -> Option<Done> {
+        self.writeback.done.queue.lock().pop_front()
     }
 
     fn complete(&self, done: Done) {
@@ -434,7 +445,7 @@ impl Batch<'_> {
         valid: usize,
     ) {
         let block_size = folio.block_size();
-        let room = BOUNCE_SIZE / block_size;
+        let room = ((PAGE_SIZE as usize) << self.server.config.folio_order_max) / block_size;
         let mut at = blocks.start;
         while at < blocks.end {
             let first = folio.first_block() + u64::from(at);

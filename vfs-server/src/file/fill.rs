@@ -69,6 +69,7 @@ impl Server {
             Reader::Read(state, wanted) => state.miss(page, wanted, end),
             Reader::Fault(state) => state.fault_miss(page, end),
         };
+        let window = window.around(page, self.config.readahead_pages as u64);
         // The page that somebody waits for comes first.
         let needed = self.add_and_fill(inode, page, window)?;
         let after = needed.map_or(page + 1, |folio| folio.end_index());
@@ -109,7 +110,7 @@ impl Server {
     /// it. `None`: somebody else was faster.
     fn add_and_fill(&self, inode: &Arc<Inode>, page: u64, window: Window) -> Result<Option<Arc<Folio>>> {
         let end = window.first + window.count;
-        let largest = window.order.min(inode.mapping.max_order());
+        let largest = window.order.min(self.page_cache.max_order(&inode.mapping));
         for order in (0..=largest).rev() {
             let head = page & !((1 << order) - 1);
             if head < window.first || order_at(head, order, end) != order {

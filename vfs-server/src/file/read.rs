@@ -82,6 +82,7 @@ impl Server {
         if let Some(_added) = inode.mapping.invalidate_lock.try_add()
             && let Some(window) = file.readahead.hit_mark(page, end)
         {
+            let window = window.around(window.first, self.config.readahead_pages as u64);
             self.read_ahead(inode, window);
         }
     }

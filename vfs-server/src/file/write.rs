@@ -330,7 +330,7 @@ impl Server {
             }
             let pages = (len as u64 >> PAGE_SHIFT).max(1);
             let wanted = (u64::BITS - 1 - pages.leading_zeros()).min(page.trailing_zeros()) as u8;
-            for order in (0..=wanted.min(inode.mapping.max_order())).rev() {
+            for order in (0..=wanted.min(self.page_cache.max_order(&inode.mapping))).rev() {
                 let Some(frames) = self.page_cache.try_alloc(order) else { continue };
                 if let Some(added) = inode.mapping.add(&self.page_cache, inode, page, frames) {
                     return Ok((added, FolioOrigin::Added));

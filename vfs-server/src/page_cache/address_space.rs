@@ -7,7 +7,7 @@
 //! [`Folio::is_attached`] and starts over (K2 of the known races is the code that does not).
 
 use super::PageCache;
-use super::folio::{Folio, LockedFolio, PAGE_SHIFT};
+use super::folio::{Folio, FolioPrivate, LockedFolio, PAGE_SHIFT};
 use super::index::{FolioIndex, Mark};
 use super::invalidate_lock::{InvalidateLock, InvalidateLockKind};
 use crate::errseq::ErrSeq;
@@ -110,11 +110,11 @@ impl AddressSpace {
         cache.uncharge(folio.order());
     }
 
-    /// Puts a copy in `frames` in the place of a locked folio, which is detached then. Nobody maps it, and
-    /// it is not under writeback.
-    pub fn replace(&self, cache: &PageCache, old: &LockedFolio, frames: Arc<Frames>) {
+    /// Puts a copy in `frames`, with `private`, in the place of a locked folio, which is detached then. Nobody
+    /// maps it, and it is not under writeback.
+    pub fn replace(&self, cache: &PageCache, old: &LockedFolio, frames: Arc<Frames>, private: Option<FolioPrivate>) {
         debug_assert!(old.is_attached() && !old.is_mapped() && !old.is_under_writeback());
-        let new = old.copy_to(frames);
+        let new = old.copy_to(frames, private);
         // Dirty blocks are the copy's now: the count and the marks stay.
         old.clear_dirty(u64::MAX);
         old.detach();

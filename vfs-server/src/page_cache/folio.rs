@@ -145,6 +145,11 @@ impl Folio {
         self.inode.upgrade()
     }
 
+    /// Whether its file system keeps something of it.
+    pub fn has_private(&self) -> bool {
+        self.private.is_some()
+    }
+
     /// What its file system keeps of it, if that is a `T`.
     pub fn private<T: 'static>(&self) -> Option<&T> {
         self.private.as_ref()?.downcast_ref()
@@ -302,7 +307,8 @@ impl LockedFolio {
     }
 
     /// A folio with the same contents and state in other frames, for the place of this one; nobody maps it.
-    pub(super) fn copy_to(&self, frames: Arc<Frames>) -> Arc<Folio> {
+    /// `private` is the copy of what the file system keeps of it.
+    pub(super) fn copy_to(&self, frames: Arc<Frames>, private: Option<FolioPrivate>) -> Arc<Folio> {
         frames.copy_from(0, &self.folio.frames, 0, self.folio.len());
         let kept = self.folio.state.flags(&FOLIO) & (ATTACHED | REFERENCED | READAHEAD | READ_FAILED | STORED_PAST);
         Arc::new(Folio {
@@ -315,6 +321,7 @@ impl LockedFolio {
             dirty: Bits::new(self.folio.dirty_blocks()),
             inode: self.folio.inode.clone(),
             frames,
+            private,
         })
     }
 

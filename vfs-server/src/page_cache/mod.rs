@@ -39,18 +39,17 @@ use platform::frame::Frames;
 use platform::lockdep::INODE;
 use platform::sync::WaitQueue;
 
-/// Pages that must be free for those who wait for a folio: the largest one.
-const ROOM: usize = 1 << MAX_ORDER;
-
 /// The memory of all files' folios.
 pub struct PageCache {
     limit: usize,
+    /// log2 of the most pages of a folio.
+    max_order: u8,
     /// Pages charged; a count, which orders nothing.
     used: AtomicUsize,
     /// Bytes of dirty blocks; likewise.
     dirty: AtomicUsize,
     clock: Clock,
-    room: WaitQueue,
+    room_made: WaitQueue,
     wanted: WaitQueue,
     waiting: AtomicUsize,
     /// The host had no page left although the limit was not reached.
@@ -58,14 +57,15 @@ pub struct PageCache {
 }
 
 impl PageCache {
-    /// A cache of at most `limit` pages.
-    pub fn new(limit: usize) -> Self {
+    /// A cache of at most `limit` pages, in folios of at most `1 << max_order`.
+    pub fn new(limit: usize, max_order: u8) -> Self {
         Self {
             limit,
+            max_order,
             used: AtomicUsize::new(0),
             dirty: AtomicUsize::new(0),
             clock: Clock::new(limit),
-            room: WaitQueue::new(),
+            room_made: WaitQueue::new(),
             wanted: WaitQueue::new(),
             waiting: AtomicUsize::new(0),
             exhausted: AtomicBool::new(false),
@@ -75,6 +75,16 @@ impl PageCache {
     /// Most pages.
     pub fn limit(&self) -> usize {
         self.limit
+    }
+
+    /// log2 of the most pages of a folio of `mapping`.
+    pub(crate) fn max_order(&self, mapping: &AddressSpace) -> u8 {
+        self.max_order.min(mapping.max_order())
+    }
+
+    /// Pages that must be free for those who wait for a folio: the largest one.
+    fn room(&self) -> usize {
+        1 << self.max_order
     }
 
     /// Pages in use.
@@ -96,7 +106,8 @@ impl PageCache {
     pub(crate) fn is_short(&self) -> bool {
         let used = self.used();
         let somebody_waits = self.waiting.load(Ordering::SeqCst) != 0;
-        used > self.high_mark() || somebody_waits && (used + ROOM > self.limit || self.exhausted.load(Ordering::SeqCst))
+        used > self.high_mark()
+            || somebody_waits && (used + self.room() > self.limit || self.exhausted.load(Ordering::SeqCst))
     }
 
     /// Frames for a folio; `None`: none are free. It never waits, whatever the caller holds.
@@ -123,7 +134,7 @@ impl PageCache {
         self.used.fetch_sub(1 << order, Ordering::Relaxed);
         self.exhausted.store(false, Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) != 0 {
-            self.room.wake_all();
+            self.room_made.wake_all();
         }
     }
 
@@ -136,10 +147,10 @@ impl PageCache {
         let before = self.used();
         let enough = || {
             let used = self.used();
-            let room = used + ROOM <= self.limit && !self.exhausted.load(Ordering::SeqCst);
+            let room = used + self.room() <= self.limit && !self.exhausted.load(Ordering::SeqCst);
             (room || used < before).then_some(())
         };
-        let room = self.room.wait_for_until("a free folio", deadline_ns, enough).is_some();
+        let room = self.room_made.wait_for_until("a free folio", deadline_ns, enough).is_some();
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         room
     }
