@@ -122,7 +122,7 @@ fn ro_compat_name(bit: RoCompat) -> &'static str {
     }
 }
 
-fn check_features(compat: Compat, incompat: Incompat, ro_compat: RoCompat, access: Access) -> Result<()> {
+fn check_features(incompat: Incompat, ro_compat: RoCompat, access: Access) -> Result<()> {
     if incompat.contains(Incompat::RECOVER) {
         return Err(Error::NeedsRecovery);
     }
@@ -150,9 +150,8 @@ fn check_features(compat: Compat, incompat: Incompat, ro_compat: RoCompat, acces
     if !incompat.contains(Incompat::FILETYPE) {
         return Err(Error::Unsupported("writing without filetype"));
     }
-    if compat.contains(Compat::ORPHAN_FILE) {
-        return Err(Error::Unsupported("orphan_file"));
-    }
+    // An orphan file that holds nothing (`orphan_present` is refused above) may stay so: who recovers
+    // the disk looks at the list in the superblock too (e2fsck does: `tests/crash.rs`).
     Ok(())
 }
 
@@ -178,7 +177,7 @@ impl Geometry {
                 return Err(Corrupt::SuperChecksum.into());
             }
         }
-        check_features(compat, incompat, ro_compat, access)?;
+        check_features(incompat, ro_compat, access)?;
 
         let log_block_size = raw.s_log_block_size.get();
         if log_block_size > 6 {

@@ -141,7 +141,7 @@ fn features_are_refused_by_name() {
     refuse(0x64, 0x2000, Access::ReadWrite, "project");
     refuse(0x64, 0x8000, Access::ReadWrite, "verity");
     refuse(0x64, 0x8000_0000, Access::ReadWrite, "read-only compatible");
-    refuse(0x5c, 0x1000, Access::ReadWrite, "orphan_file");
+    refuse(0x64, 0x1_0000, Access::ReadWrite, "orphan_present");
 }
 
 #[test]
