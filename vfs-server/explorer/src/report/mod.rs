@@ -1,0 +1,25 @@
+//! What a person sees of a run: its story as data, the diagram, the page.
+//!
+//! Owns: the data of one told run and its renderings. Does not own: how a run is found, minimised
+//! and replayed, and what is wrong with it ([`crate::oracle`]): it is told both.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`told`] | one run as data: lanes, steps in words, locks, folios, what broke |
+//! | [`recorder`] | makes that of what happens, one thing after the other |
+//! | [`columns`] | words laid out in columns of a bounded width |
+//! | [`diagram`] | the `cpu1 | cpu2` interleaving, as plain text |
+//! | [`html`] | one self-contained page to step through |
+//! | [`verdict`] | what an exploration came to, and how far that goes |
+//! | [`numbers`] | numbers for readers |
+
+pub mod columns;
+pub mod diagram;
+pub mod html;
+pub mod numbers;
+pub mod recorder;
+pub mod told;
+pub mod verdict;
+
+#[cfg(test)]
+pub(crate) mod samples;
