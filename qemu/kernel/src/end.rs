@@ -82,8 +82,8 @@ impl Kernel {
         let state = core::mem::replace(&mut self.contexts[id].state, State::Ready);
         let State::Waiting(wait) = state else { unreachable!("the caller saw it wait") };
         match wait {
-            Wait::Receive { socket, .. } => {
-                self.sockets[socket].receivers.remove(&mut self.contexts, id);
+            Wait::Receive { socket, mask, .. } => {
+                self.sockets[socket].receivers.remove(&mut self.contexts, id, mask);
                 self.release_socket(socket);
             }
             Wait::Answer => {

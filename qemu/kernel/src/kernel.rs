@@ -14,7 +14,7 @@ use crate::scheme::user::{SOCKETS_MAX, Socket};
 use crate::syscall::Stop;
 use crate::time::Deadlines;
 use crate::vspace::{VSPACES_MAX, Vspace};
-use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use kernel_logic::arena::{Arena, Id};
 use kernel_logic::buddy::Frames;
 use pager_abi::exit::ExitStatus;
@@ -36,8 +36,8 @@ pub struct Kernel {
     pub descriptions: Arena<Description>,
     /// Schemes of servers.
     pub sockets: Arena<Socket>,
-    /// The socket that `pager-core` knows by this number.
-    pub socket_of: BTreeMap<u32, Id<Socket>>,
+    /// The living socket that `pager-core` knows by this number.
+    pub socket_of: Vec<Option<Id<Socket>>>,
     /// Messages to servers, and file mappings.
     pub pager: Pager,
     /// Who runs.
@@ -66,7 +66,7 @@ impl Kernel {
             files: Arena::new(TABLES_MAX),
             descriptions: Arena::new(DESCRIPTIONS_MAX),
             sockets: Arena::new(SOCKETS_MAX),
-            socket_of: BTreeMap::new(),
+            socket_of: Vec::new(),
             pager: Pager::new(crate::pager::CONFIG),
             scheduler: Scheduler::new(),
             futexes: Futexes::new(),

@@ -30,10 +30,11 @@ use kernel_logic::buddy::{Frame, Frames};
 use kernel_logic::span::Span;
 use pager_abi::fault::Access;
 use pager_abi::grant::MaxProtection;
+use pager_abi::socket::QUEUE_FAULT;
 use pager_abi::{Cookie, Tag};
 use pager_core::{
     Config, Fault, FaultOutcome, FilePage, MapError, Mmu, NewMapping, Origin, Pager, PagerError, Progress, Protect,
-    Revoked, Sharing, Translation, VirtPage, VspaceId, WaiterId,
+    Revoked, Sharing, SocketId, Translation, VirtPage, VspaceId, WaiterId,
 };
 use syscall::PAGE_SIZE;
 use syscall::data::Map;
@@ -106,8 +107,16 @@ impl Kernel {
         };
         let mut revoked = Revoked::new();
         loop {
-            let (core, mut machine) = self.pager_and_machine();
-            let outcome = core.fault(&mut machine, &fault, &mut revoked, clock::coarse_ns());
+            let Self { pager, vspaces, frames, sockets, socket_of, .. } = self;
+            let mut handed = None;
+            let receiver = |socket: SocketId| {
+                let socket = (*socket_of.get(socket.0 as usize)?)?;
+                let receiver = sockets[socket].receivers.first(QUEUE_FAULT)?;
+                handed = Some((socket, receiver));
+                Some(u64::from(receiver.raw()))
+            };
+            let outcome =
+                pager.fault_to(&mut Machine { vspaces, frames }, &fault, receiver, &mut revoked, clock::coarse_ns());
             self.flush_revoked(&mut revoked);
             match outcome {
                 FaultOutcome::Resume => {
@@ -115,10 +124,14 @@ impl Kernel {
                     return Ok(());
                 }
                 FaultOutcome::Flush => {}
-                FaultOutcome::Wait { socket, tag } => {
+                FaultOutcome::Wait { tag, .. } => {
                     self.contexts[id].state = State::Waiting(Wait::Page { tag, origin });
-                    if let Some(&socket) = self.socket_of.get(&socket.0) {
-                        self.kick(cpu, socket);
+                    // Else every receiver is busy, or the client is at its cap: an answer will deliver it.
+                    if let Some((socket, receiver)) = handed
+                        && let Some(sqe) = self.pager.delivered(tag)
+                    {
+                        crate::trace::received(receiver, &sqe);
+                        self.give(cpu, socket, receiver, &sqe);
                     }
                     return Err(Stop::Wait);
                 }
@@ -298,7 +311,7 @@ impl Kernel {
     /// Messages that nobody sent on purpose (grants given back, cancellations) go to receivers that wait.
     pub fn deliver_notices(&mut self, cpu: &Cpu) {
         while let Some(socket) = self.pager.next_noticed() {
-            if let Some(&socket) = self.socket_of.get(&socket.0) {
+            if let Some(socket) = self.socket_of(socket) {
                 self.kick(cpu, socket);
             }
         }

@@ -22,7 +22,7 @@ impl Queue {
         self.first.is_none()
     }
 
-    /// The one that waits longest.
+    /// The one at the front.
     #[inline]
     pub fn first(&self) -> Option<Id<Context>> {
         self.first
@@ -42,6 +42,17 @@ impl Queue {
             None => self.first = Some(id),
         }
         self.last = Some(id);
+    }
+
+    /// Joins at the front.
+    #[inline(always)]
+    pub fn push_front(&mut self, contexts: &mut Arena<Context>, id: Id<Context>) {
+        contexts[id].links = Links { previous: None, next: self.first };
+        match self.first {
+            Some(first) => contexts[first].links.previous = Some(id),
+            None => self.last = Some(id),
+        }
+        self.first = Some(id);
     }
 
     /// The first one leaves.

@@ -2,6 +2,7 @@
 
 use crate::PAGE_SIZE;
 use alloc::vec::Vec;
+use core::cell::Cell;
 
 /// A range of whole pages, never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +67,13 @@ pub trait Cut: Clone {
 #[derive(Clone, Debug)]
 pub struct SpanMap<R> {
     regions: Vec<(Span, R)>,
+    /// Where the last look-up succeeded.
+    last: Cell<usize>,
 }
 
 impl<R> Default for SpanMap<R> {
     fn default() -> Self {
-        Self { regions: Vec::new() }
+        Self { regions: Vec::new(), last: Cell::new(0) }
     }
 }
 
@@ -78,8 +81,17 @@ impl<R: Cut> SpanMap<R> {
     /// The region that holds `addr`.
     #[inline]
     pub fn find(&self, addr: usize) -> Option<&(Span, R)> {
-        let index = self.regions.partition_point(|(span, _)| span.base <= addr);
-        self.regions[..index].last().filter(|(span, _)| span.contains(addr))
+        match self.regions.get(self.last.get()) {
+            Some(region) if region.0.contains(addr) => Some(region),
+            _ => self.search(addr),
+        }
+    }
+
+    fn search(&self, addr: usize) -> Option<&(Span, R)> {
+        let index = self.regions.partition_point(|(span, _)| span.base <= addr).checked_sub(1)?;
+        let found = self.regions.get(index).filter(|(span, _)| span.contains(addr))?;
+        self.last.set(index);
+        Some(found)
     }
 
     /// As [`SpanMap::find`], to change it.

@@ -77,7 +77,21 @@ pub enum FaultOutcome {
 impl Pager {
     /// A fault comes in. `revoked` is empty, or holds what an earlier call left to flush.
     pub fn fault(&mut self, mmu: &mut impl Mmu, fault: &Fault, revoked: &mut Revoked, now: u64) -> FaultOutcome {
-        match self.try_fault(mmu, fault, revoked, now) {
+        self.fault_to(mmu, fault, |_| None, revoked, now)
+    }
+
+    /// As [`Pager::fault`]. When a message may be delivered at once, `receiver` is asked who waits for the faults
+    /// of its socket: whom it names has the message ([`Pager::delivered`]), which passes through no queue.
+    #[inline]
+    pub fn fault_to(
+        &mut self,
+        mmu: &mut impl Mmu,
+        fault: &Fault,
+        receiver: impl FnOnce(SocketId) -> Option<u64>,
+        revoked: &mut Revoked,
+        now: u64,
+    ) -> FaultOutcome {
+        match self.try_fault(mmu, fault, receiver, revoked, now) {
             Ok(outcome) => outcome,
             Err(PagerError::NotMapped | PagerError::Forbidden) => FaultOutcome::Fail(EFAULT),
             Err(error) => FaultOutcome::Fail(error.errno()),
@@ -89,6 +103,7 @@ impl Pager {
         &mut self,
         mmu: &mut impl Mmu,
         fault: &Fault,
+        receiver: impl FnOnce(SocketId) -> Option<u64>,
         revoked: &mut Revoked,
         now: u64,
     ) -> Result<FaultOutcome, PagerError> {
@@ -114,7 +129,7 @@ impl Pager {
             mmu.protect(fault.vspace, fault.page, file_rights(&region, translation.rights.write));
             return Ok(FaultOutcome::Resume);
         }
-        self.ask_server(mmu, fault, &region, present, now)
+        self.ask_server(mmu, fault, &region, present, receiver, now)
     }
 
     /// A private page that has been copied already.
@@ -170,12 +185,14 @@ impl Pager {
     }
 
     /// Joins a fault in flight, or sends a message.
+    #[inline]
     fn ask_server(
         &mut self,
         mmu: &mut impl Mmu,
         fault: &Fault,
         region: &Region,
         present: Option<Translation>,
+        receiver: impl FnOnce(SocketId) -> Option<u64>,
         now: u64,
     ) -> Result<FaultOutcome, PagerError> {
         let object = &self.objects[region.object];
@@ -232,7 +249,10 @@ impl Pager {
         });
         let (index, tag) = made.inspect_err(|_| self.owed -= 1)?;
         self.objects[region.object].faults.push_back(&mut self.messages, index, |message| &mut message.of_object);
-        self.enqueue(index, now);
+        match self.may_have_fault(index).then(|| receiver(socket)).flatten() {
+            Some(receiver) => self.fault_delivered(index, receiver),
+            None => self.enqueue(index, now),
+        }
         Ok(FaultOutcome::Wait { socket, tag })
     }
 

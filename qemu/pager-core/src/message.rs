@@ -168,6 +168,7 @@ impl RequestBody {
 
 impl Message {
     /// The message as the server receives it.
+    #[inline]
     pub(crate) fn to_sqe(&self) -> Sqe {
         match &self.body {
             Body::Fault(fault) => {

@@ -141,6 +141,9 @@ impl Pager {
         let plain = !run.private && !run.writable;
         let rights = file_rights(region, false);
         for (from, to) in [(0, faulting), (faulting + 1, count)] {
+            if from == to {
+                continue;
+            }
             if plain && !rights.none() {
                 let (source, page) = (run.source.forward(from), first.forward(from));
                 let done = mmu.share_run(server, source, needed, run.vspace, page, rights, to - from);

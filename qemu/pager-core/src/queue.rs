@@ -13,7 +13,7 @@ use crate::{
 };
 use alloc::collections::BTreeMap;
 use pager_abi::{
-    Cookie,
+    Cookie, Tag,
     fault::Access,
     socket::{Counters, QUEUE_FAULT, QUEUE_ORDINARY},
 };
@@ -57,6 +57,20 @@ pub(crate) struct Client {
     pub(crate) messages: u32,
     /// Of these, requests.
     pub(crate) requests: u32,
+}
+
+impl Socket {
+    /// Counts what is delivered, if it is a fault.
+    #[inline]
+    fn count_fault(&mut self, body: &Body) {
+        if let Body::Fault(fault) = body {
+            match fault.access {
+                Access::Write if fault.record.present => self.counters.mkwrite_faults += 1,
+                Access::Write => self.counters.write_faults += 1,
+                Access::Read | Access::Execute => self.counters.read_faults += 1,
+            }
+        }
+    }
 }
 
 impl Client {
@@ -242,6 +256,30 @@ impl Pager {
             .or_else(|| self.deliver(socket, Queue::Ordinary, receiver, now))
     }
 
+    /// Nothing of the client of a new fault is queued before it, and the client is under its cap.
+    #[inline]
+    pub(crate) fn may_have_fault(&self, index: u32) -> bool {
+        let client = &self.clients[self.messages[index].client];
+        let queue = Queue::Fault as usize;
+        client.queued[queue].is_empty() && client.delivered[queue] < self.config.faults_delivered
+    }
+
+    /// A new fault goes to `receiver` past the queue.
+    #[inline]
+    pub(crate) fn fault_delivered(&mut self, index: u32, receiver: u64) {
+        let message = &mut self.messages[index];
+        message.state = State::Delivered;
+        message.receiver = receiver;
+        self.clients[message.client].delivered[Queue::Fault as usize] += 1;
+        self.sockets[message.socket.0].count_fault(&message.body);
+    }
+
+    /// The message that a receiver was just named for.
+    #[inline]
+    pub fn delivered(&self, tag: Tag) -> Option<Sqe> {
+        Some(self.messages[self.find_message(tag)?].to_sqe())
+    }
+
     #[inline]
     fn deliver(&mut self, socket: SocketId, queue: Queue, receiver: u64, now: u64) -> Option<Sqe> {
         let client = self.sockets[socket.0].ready[queue as usize].first()?;
@@ -260,14 +298,7 @@ impl Pager {
         message.state = State::Delivered;
         message.since = now;
         message.receiver = receiver;
-        let counters = &mut self.sockets[socket.0].counters;
-        if let Body::Fault(fault) = &message.body {
-            match fault.access {
-                Access::Write if fault.record.present => counters.mkwrite_faults += 1,
-                Access::Write => counters.write_faults += 1,
-                Access::Read | Access::Execute => counters.read_faults += 1,
-            }
-        }
+        self.sockets[socket.0].count_fault(&message.body);
         Some(message.to_sqe())
     }
 

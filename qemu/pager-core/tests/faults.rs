@@ -3,7 +3,7 @@
 mod world;
 
 use pager_abi::{
-    fault::{Access, ProvideMmap},
+    fault::{Access, ProvideMmap, RequestMmap},
     socket::QUEUE_FAULT,
 };
 use pager_core::*;
@@ -286,4 +286,31 @@ fn a_sequence_of_loads_is_given_more_and_more_ahead() {
     w.fault(ALICE, AT.forward(150), Access::Read);
     let request = w.receive_fault().unwrap();
     assert_eq!((request.record.before, request.record.after), (6, 1));
+}
+
+#[test]
+fn a_fault_passes_the_queue_if_a_receiver_waits_and_the_cap_allows_it() {
+    let mut w = World::new();
+    w.cache(8);
+    w.map(ALICE, 8, Rights::READ, SHARED);
+    for n in 0..2 {
+        let (outcome, asked) = w.fault_to_receiver(100 + n, ALICE, AT.forward(n), Access::Read);
+        let FaultOutcome::Wait { tag, .. } = outcome else { panic!("{outcome:?}") };
+        assert!(asked);
+        let request = RequestMmap::from_sqe(&w.pager.delivered(tag).unwrap()).unwrap();
+        assert_eq!((request.tag, request.offset), (tag, n * 4096));
+    }
+    assert_eq!(w.pager.counters(w.socket).unwrap().read_faults, 2);
+    // Two are in the server's hands: the third waits, whoever waits for it.
+    let (_, asked) = w.fault_to_receiver(102, ALICE, AT.forward(2), Access::Read);
+    assert!(!asked);
+    assert!(w.receive_fault().is_none());
+    // One that is queued keeps its turn: no later one overtakes it.
+    let FaultOutcome::Wait { tag, .. } = w.fault_to_receiver(103, ALICE, AT, Access::Read).0 else { panic!() };
+    let first = RequestMmap::from_sqe(&w.pager.delivered(tag).unwrap()).unwrap();
+    w.provide(&first, 0, 1, false).unwrap();
+    assert_eq!(w.settled(), [100, 103], "the fourth joined the first");
+    let (_, asked) = w.fault_to_receiver(104, ALICE, AT.forward(4), Access::Read);
+    assert!(!asked);
+    assert_eq!(w.receive_fault().unwrap().offset, 2 * 4096);
 }

@@ -16,6 +16,7 @@ mod call;
 mod copy;
 mod lend;
 mod receive;
+mod receivers;
 mod retry;
 
 pub use call::{Mapping, Message, Request, Then};
@@ -28,7 +29,6 @@ use crate::arch::{clock, heap};
 use crate::context::Context;
 use crate::file::{File, Position};
 use crate::kernel::Kernel;
-use crate::queue::Queue;
 use crate::syscall::Outcome;
 use crate::vspace::Rights;
 use crate::vspace::map::Unmapped;
@@ -36,6 +36,7 @@ use alloc::vec::Vec;
 use kernel_logic::arena::Id;
 use lend::Lent;
 use pager_core::{Progress, Revoked, SocketId};
+use receivers::Receivers;
 use syscall::error::{EBADF, EINVAL, ENOMEM, Error};
 use syscall::flag::MunmapFlags;
 use syscall::schemev2::{NewFdFlags, Opcode, Sqe, SqeFlags};
@@ -50,7 +51,7 @@ pub struct Socket {
     /// Whether it serves.
     pub state: Serving,
     /// Threads of the server that wait for a message.
-    pub receivers: Queue,
+    pub receivers: Receivers,
     /// Clients' buffers in the server's memory.
     lent: Vec<Lent>,
     /// Descriptors of both ends, mappings, calls and receivers.
@@ -74,12 +75,16 @@ pub fn create(k: &mut Kernel, cpu: &Cpu, id: Id<Context>, out: usize) -> Outcome
         return Err(Error::new(ENOMEM).into());
     }
     let pager = k.pager.open_socket().map_err(|error| Error::new(error.errno()))?;
-    let socket = Socket { pager, state: Serving::Portable, receivers: Queue::new(), lent: Vec::new(), refs: 1 };
+    let socket = Socket { pager, state: Serving::Portable, receivers: Receivers::new(), lent: Vec::new(), refs: 1 };
     let Some(socket) = k.sockets.insert(socket) else {
         k.close_in_pager(cpu, pager);
         return Err(Error::new(ENOMEM).into());
     };
-    k.socket_of.insert(pager.0, socket);
+    let number = pager.0 as usize;
+    if k.socket_of.len() <= number {
+        k.socket_of.resize(number + 1, None);
+    }
+    k.socket_of[number] = Some(socket);
     Ok(k.open_file(cpu, id, out, File::Socket(socket), 0, Position::Unkept)?)
 }
 
@@ -111,7 +116,7 @@ impl Kernel {
         let socket = &mut self.sockets[id];
         socket.state = Serving::Dead;
         let pager = socket.pager;
-        self.socket_of.remove(&pager.0);
+        self.socket_of[pager.0 as usize] = None;
         self.close_in_pager(cpu, pager);
         while let Some(receiver) = self.sockets[id].receivers.pop(&mut self.contexts) {
             self.contexts[receiver].set_result(Err(Error::new(EBADF)));
@@ -133,6 +138,11 @@ impl Kernel {
             }
         }
         self.drain_events(cpu);
+    }
+
+    /// The socket that `pager-core` means, unless its server is gone.
+    pub fn socket_of(&self, pager: SocketId) -> Option<Id<Socket>> {
+        self.socket_of.get(pager.0 as usize).copied().flatten()
     }
 
     /// One holder less.

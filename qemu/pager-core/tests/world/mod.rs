@@ -58,16 +58,25 @@ impl World {
     }
 
     pub fn fault_by(&mut self, waiter: u64, vspace: VspaceId, page: VirtPage, access: Access) -> FaultOutcome {
-        let fault = Fault {
-            vspace,
-            page,
-            access,
-            origin: Origin::Instruction,
-            waiter: WaiterId(waiter),
-            credentials: 7,
-            caller: waiter,
+        self.pager.fault(&mut self.mmu, &fault_of(waiter, vspace, page, access), &mut self.revoked, 0)
+    }
+
+    /// A fault while thread 99 of the server waits for one; whether it was asked to take it.
+    pub fn fault_to_receiver(
+        &mut self,
+        waiter: u64,
+        vspace: VspaceId,
+        page: VirtPage,
+        access: Access,
+    ) -> (FaultOutcome, bool) {
+        let mut asked = false;
+        let receiver = |_| {
+            asked = true;
+            Some(99)
         };
-        self.pager.fault(&mut self.mmu, &fault, &mut self.revoked, 0)
+        let fault = fault_of(waiter, vspace, page, access);
+        let outcome = self.pager.fault_to(&mut self.mmu, &fault, receiver, &mut self.revoked, 0);
+        (outcome, asked)
     }
 
     pub fn fault(&mut self, vspace: VspaceId, page: VirtPage, access: Access) -> FaultOutcome {
@@ -204,5 +213,17 @@ impl World {
         self.touch(vspace, page, Access::Write);
         self.mmu.flush_page(0, vspace, page);
         self.mmu.store(0, vspace, page, 0, value).unwrap();
+    }
+}
+
+fn fault_of(waiter: u64, vspace: VspaceId, page: VirtPage, access: Access) -> Fault {
+    Fault {
+        vspace,
+        page,
+        access,
+        origin: Origin::Instruction,
+        waiter: WaiterId(waiter),
+        credentials: 7,
+        caller: waiter,
     }
 }

@@ -13,6 +13,7 @@ use alloc::boxed::Box;
 use kernel_logic::arena::Id;
 use pager_abi::fault::Access;
 use pager_abi::grant::lazy_protection;
+use pager_abi::socket::QUEUE_ORDINARY;
 use pager_abi::{PREFAULT_MAX, Tag};
 use pager_core::{Buffer, NewRequest, Submitted, VspaceId, WaiterId};
 use syscall::data::Map;
@@ -187,7 +188,6 @@ impl Kernel {
         let (pager, serving) = (socket.pager, socket.state);
         // Buffers are lent when a message is taken from its queue.
         let direct = serving == Serving::Paging || message.request.buffer.is_none();
-        let receiver = socket.receivers.first().filter(|_| direct);
         let vspace = self.contexts[id].vspace.ok_or(Error::new(EFAULT))?;
         match serving {
             Serving::Dead => return Err(Error::new(ENODEV).into()),
@@ -199,7 +199,7 @@ impl Kernel {
             let slice = UserSlice::new(buffer.address as usize, buffer.length as usize)?.first(most);
             self.prefault(cpu, id, slice, buffer_access(buffer))?;
         }
-        let receiver = receiver.filter(|&receiver| self.takes_ordinary(receiver));
+        let receiver = self.sockets[message.socket].receivers.first(QUEUE_ORDINARY).filter(|_| direct);
         message.request.vspace = VspaceId(vspace.raw());
         message.request.waiter = WaiterId(u64::from(id.raw()));
         let to = receiver.map(|receiver| u64::from(receiver.raw()));

@@ -6,7 +6,6 @@ use crate::arch::clock;
 use crate::arch::cpu::Cpu;
 use crate::context::{Context, FaultOrigin, Incoming, State, Wait};
 use crate::kernel::Kernel;
-use crate::queue::Queue;
 use crate::syscall::{Outcome, Stop};
 use crate::vspace::user::UserSlice;
 use kernel_logic::arena::Id;
@@ -71,7 +70,7 @@ impl Kernel {
             return Err(Error::new(EBADF).into());
         }
         record.refs += 1;
-        record.receivers.push(&mut self.contexts, id);
+        record.receivers.push(&mut self.contexts, id, mask);
         self.contexts[id].state = State::Waiting(Wait::Receive { socket, mask, buffer: buffer.address });
         Err(Stop::Wait)
     }
@@ -92,19 +91,18 @@ impl Kernel {
         Some(sqe)
     }
 
-    /// Something was queued: receivers that wait for it get it, the first one next on this CPU.
+    /// Something may have become deliverable: receivers that wait for it get it, the first one next on this CPU.
     #[inline]
     pub fn kick(&mut self, cpu: &Cpu, id: Id<Socket>) {
-        let mut next = self.sockets[id].receivers.first();
-        while let Some(receiver) = next {
-            next = Queue::after(&self.contexts, receiver);
-            let State::Waiting(Wait::Receive { mask, .. }) = self.contexts[receiver].state else {
-                unreachable!("a receiver in the queue waits for a message")
-            };
-            if !self.pager.deliverable(self.sockets[id].pager, mask) {
-                continue;
-            }
-            if let Some(sqe) = self.next_message(receiver, id, mask) {
+        if self.pager.deliverable(self.sockets[id].pager, QUEUE_FAULT | QUEUE_ORDINARY) {
+            self.give_queued(cpu, id);
+        }
+    }
+
+    fn give_queued(&mut self, cpu: &Cpu, id: Id<Socket>) {
+        for queue in [QUEUE_FAULT, QUEUE_ORDINARY] {
+            while let Some(receiver) = self.sockets[id].receivers.first(queue) {
+                let Some(sqe) = self.next_message(receiver, id, queue) else { break };
                 self.give(cpu, id, receiver, &sqe);
             }
         }
@@ -113,22 +111,17 @@ impl Kernel {
     /// A waiting receiver gets its message, and runs next on this CPU.
     #[inline(always)]
     pub fn give(&mut self, cpu: &Cpu, id: Id<Socket>, receiver: Id<Context>, sqe: &Sqe) {
+        let context = &mut self.contexts[receiver];
+        let State::Waiting(Wait::Receive { buffer, mask, .. }) = context.state else {
+            unreachable!("a receiver waits for a message")
+        };
+        context.incoming = Some(Incoming { sqe: *sqe, buffer });
+        context.set_result(Ok(SQE_BYTES));
         let socket = &mut self.sockets[id];
-        socket.receivers.remove(&mut self.contexts, receiver);
+        socket.receivers.remove(&mut self.contexts, receiver, mask);
         // Clients and the server's own descriptor hold it too.
         socket.refs -= 1;
-        let context = &mut self.contexts[receiver];
-        if let State::Waiting(Wait::Receive { buffer, .. }) = context.state {
-            context.incoming = Some(Incoming { sqe: *sqe, buffer });
-        }
-        context.set_result(Ok(SQE_BYTES));
         self.hand_over(cpu, receiver);
-    }
-
-    /// A receiver waits for ordinary messages.
-    #[inline(always)]
-    pub fn takes_ordinary(&self, receiver: Id<Context>) -> bool {
-        matches!(self.contexts[receiver].state, State::Waiting(Wait::Receive { mask, .. }) if mask & QUEUE_ORDINARY != 0)
     }
 
     /// One answer from the program.
@@ -167,9 +160,7 @@ impl Kernel {
         }
         self.drain_events(cpu);
         // A place under a client's cap may be free now.
-        if !self.sockets[socket].receivers.is_empty() {
-            self.kick(cpu, socket);
-        }
+        self.kick(cpu, socket);
         answered.map_err(|error: PagerError| Error::new(error.errno()))
     }
 
@@ -181,7 +172,7 @@ impl Kernel {
                 Event::Wake { waiter, why } => self.wake(cpu, Id::from_raw(waiter.0 as u32), why),
                 Event::Orphan { socket, sqe, cqe } => {
                     // A server that is gone has nothing to close.
-                    if let Some(&socket) = self.socket_of.get(&socket.0) {
+                    if let Some(socket) = self.socket_of(socket) {
                         self.orphan(cpu, socket, &sqe, &cqe);
                     }
                 }
