@@ -69,7 +69,7 @@ fn title(run: &ToldRun, limit: usize) -> String {
         let _ = write!(line, ": {}", title.scenario);
     }
     let mut lines = wrap(&line, limit, INDENT);
-    lines.push(format!("{} steps, {}", run.last_step(), preemptions(run.preemptions())));
+    lines.push(format!("{} steps, {}", run.last_step(), preemptions(run.preemptions)));
     lines.join("\n") + "\n"
 }
 
@@ -84,6 +84,9 @@ fn entries(run: &ToldRun) -> Vec<Entry> {
             What::Begins(words) | What::Tells(words) => words.clone(),
             What::Ends(words) => {
                 *depth = usize::saturating_sub(*depth, 1);
+                if words.is_empty() {
+                    continue;
+                }
                 format!("= {words}")
             }
             What::Acquires(lock) if contended.contains(lock) => format!("takes {}", name(run, *lock)),
@@ -91,7 +94,7 @@ fn entries(run: &ToldRun) -> Vec<Entry> {
             What::Waits { target, holder } => waits(run, target, *holder),
             What::Chooses { site, value, of: 2 } if *value == 1 => format!("! {site} (injected)"),
             What::Chooses { site, value, of } => format!("! {site} (injected: {value} of 0..{of})"),
-            What::Runs(_) | What::Acquires(_) | What::Releases(_) | What::Folio(..) => continue,
+            What::Runs(_) | What::Serves(_) | What::Acquires(_) | What::Releases(_) | What::Folio(..) => continue,
         };
         entries.push(Entry { step: event.step, lane: event.lane, depth: *depth, words });
         if matches!(event.what, What::Begins(_)) {

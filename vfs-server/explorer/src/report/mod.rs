@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`told`] | one run as data: lanes, steps in words, locks, folios, what broke |
 //! | [`recorder`] | makes that of what happens, one thing after the other |
+//! | [`requests`] | lets each column follow a client's request through the tasks that serve it |
 //! | [`columns`] | words laid out in columns of a bounded width |
 //! | [`diagram`] | the `cpu1 | cpu2` interleaving, as plain text |
 //! | [`html`] | one self-contained page to step through |
@@ -18,6 +19,7 @@ pub mod diagram;
 pub mod html;
 pub mod numbers;
 pub mod recorder;
+pub mod requests;
 pub mod told;
 pub mod verdict;
 

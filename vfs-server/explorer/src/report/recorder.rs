@@ -88,6 +88,7 @@ impl Recorder {
     /// Scheduling decision number `step` lets `lane` run.
     pub fn decide(&mut self, step: u32, lane: LaneId, switch: Switch) {
         self.step = step;
+        self.run.preemptions += usize::from(switch == Switch::Preempts);
         self.push(lane, What::Runs(switch));
     }
 
@@ -107,6 +108,11 @@ impl Recorder {
     pub fn tell(&mut self, lane: LaneId, words: &str) {
         let words = self.names.apply(words);
         self.push(lane, What::Tells(words));
+    }
+
+    /// `worker` serves a request of `client` from now on, or none.
+    pub fn serves(&mut self, worker: LaneId, client: Option<LaneId>) {
+        self.push(worker, What::Serves(client));
     }
 
     /// The locks that `lane` holds now.

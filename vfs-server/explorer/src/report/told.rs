@@ -28,6 +28,8 @@ pub struct ToldRun {
     pub folios: Vec<String>,
     /// What happened, in order.
     pub events: Vec<Event>,
+    /// How often a task was switched away from that could have gone on.
+    pub preemptions: usize,
     /// The broken expectation, if one is.
     pub broken: Option<Broken>,
 }
@@ -89,6 +91,8 @@ pub enum What {
     Acquires(LockId),
     /// A lock is released.
     Releases(LockId),
+    /// A worker begins to serve a request of that task, or ends it.
+    Serves(Option<LaneId>),
     /// The task cannot go on.
     Waits {
         /// What for.
@@ -168,11 +172,6 @@ pub struct Broken {
 }
 
 impl ToldRun {
-    /// How often a task was switched away from that could have gone on.
-    pub fn preemptions(&self) -> usize {
-        self.events.iter().filter(|event| event.what == What::Runs(Switch::Preempts)).count()
-    }
-
     /// The number of the last step.
     pub fn last_step(&self) -> u32 {
         self.events.last().map_or(0, |event| event.step)

@@ -28,7 +28,8 @@ function words(event) {
   const locks = contended.has(event.lock) ? "always" : "all";
   switch (event.kind) {
     case "begins": return { text: event.words, kind: "operation", shown: "always" };
-    case "ends": return { text: `= ${event.words}`, kind: "operation", shown: "always" };
+    case "ends": return { text: `= ${event.words}`, kind: "operation", shown: event.words ? "always" : "all" };
+    case "serves": return { text: event.client === null ? "has answered" : `serves ${laneName(event.client)}`, kind: "lock", shown: "all" };
     case "tells": return { text: event.words, kind: "", shown: "always" };
     case "acquires": return { text: `takes ${lockName(event.lock)}`, kind: "lock", shown: locks };
     case "releases": return { text: `releases ${lockName(event.lock)}`, kind: "lock", shown: locks };
