@@ -177,6 +177,14 @@ impl History {
         &self.operations
     }
 
+    pub(super) fn operations_mut(&mut self) -> &mut [Operation] {
+        &mut self.operations
+    }
+
+    pub(super) fn retain(&mut self, keep: impl FnMut(&Operation) -> bool) {
+        self.operations.retain(keep);
+    }
+
     /// One operation.
     pub fn operation(&self, id: OperationId) -> &Operation {
         &self.operations[id.0]

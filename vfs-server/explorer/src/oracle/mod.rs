@@ -10,9 +10,11 @@
 //! | `contents` | a file: its size and whose bytes are where |
 //! | `steps` | the specification: what each operation does and sees, as points in time |
 //! | `search` | is there an order of the points that explains all of it? |
+//! | [`crash`] | what a disk may hold after a crash, and what must be found on it |
 //! | [`violation`] | if not: the broken expectation in words |
 
 mod contents;
+pub mod crash;
 pub mod history;
 mod search;
 pub mod stamp;

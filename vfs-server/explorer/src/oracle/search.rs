@@ -30,6 +30,15 @@ pub fn search(plan: &Plan, settled: &mut Contents) -> Found {
     Search::new(plan).run(settled)
 }
 
+/// The contents that the file may have when all of the plan is over: one for each order that explains it, as far as
+/// they differ. Steps that only may happen are tried both ways.
+pub fn outcomes(plan: &Plan) -> Vec<Contents> {
+    let mut search = Search::new(plan);
+    search.outcomes = Some(Vec::new());
+    search.explore(&mut Contents::default());
+    search.outcomes.unwrap_or_default()
+}
+
 /// The contents when the steps come in the order of their ends, whatever anybody saw.
 pub fn in_order_of_answers(plan: &Plan) -> Contents {
     let mut contents = Contents::default();
@@ -55,6 +64,8 @@ struct Search<'a> {
     /// Sights in the order in which they came, so that they can be taken back.
     seen: Vec<usize>,
     reached: HashSet<u64, BuildHasherDefault<AlreadyHashed>>,
+    /// If all orders are wanted: what they come to.
+    outcomes: Option<Vec<Contents>>,
 }
 
 impl<'a> Search<'a> {
@@ -66,6 +77,7 @@ impl<'a> Search<'a> {
             sight_done: vec![false; plan.sights.len()],
             seen: Vec::with_capacity(plan.sights.len()),
             reached: HashSet::default(),
+            outcomes: None,
         }
     }
 
@@ -79,10 +91,14 @@ impl<'a> Search<'a> {
     fn explore(&mut self, contents: &mut Contents) -> Found {
         let first_sight = self.seen.len();
         let latest = self.see(contents);
-        if self.is_explained() {
-            return Found::Order;
-        }
         let mut found = Found::Nothing;
+        if self.is_explained() {
+            match &mut self.outcomes {
+                None => return Found::Order,
+                Some(outcomes) if !outcomes.contains(contents) => outcomes.push(contents.clone()),
+                Some(_) => {}
+            }
+        }
         if self.reached.len() >= BUDGET {
             found = Found::Undecided;
         } else if self.reached.insert(self.key(contents)) {
@@ -163,7 +179,7 @@ impl<'a> Search<'a> {
     /// Whether a step has to come, or somebody who has not looked yet may see it.
     fn matters(&self, step: usize) -> bool {
         let step = &self.plan.steps[step];
-        step.duty == Duty::Must || step.seen_by.iter().any(|&sight| !self.sight_done[sight])
+        step.duty == Duty::Must || self.outcomes.is_some() || step.seen_by.iter().any(|&sight| !self.sight_done[sight])
     }
 
     fn is_explained(&self) -> bool {

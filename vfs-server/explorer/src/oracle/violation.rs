@@ -30,6 +30,8 @@ pub enum Kind {
     DataAsHole,
     /// An access to a page of the file failed, or one past it did not.
     WrongAccess,
+    /// A directory tree that no prefix of the operations gives.
+    WrongTree,
     /// Observations that are each possible, but not together.
     NoOrder,
     /// The search gave up.
@@ -42,11 +44,12 @@ impl Kind {
         match self {
             Self::LostWrite => "lost-write",
             Self::StaleBytes => "stale-bytes",
-            Self::Torn => "torn",
+            Self::Torn => "torn-write",
             Self::ForeignBytes => "foreign-bytes",
             Self::WrongSize => "wrong-size",
-            Self::DataAsHole => "data-as-hole",
+            Self::DataAsHole => "hole-over-data",
             Self::WrongAccess => "wrong-access",
+            Self::WrongTree => "wrong-tree",
             Self::NoOrder => "no-order",
             Self::Undecided => "undecided",
         }
@@ -68,7 +71,7 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, and {}: no order of the operations explains that", self.expected, self.seen)
+        write!(f, "{}, and {}", self.expected, self.seen)
     }
 }
 
@@ -87,14 +90,16 @@ impl Violation {
 pub(super) fn explain(history: &History, file: FileId, rules: &Rules) -> Violation {
     let culprits = fewest_observers(history, file, rules);
     let seen: Vec<_> = culprits.iter().map(|&observer| sight_in_words(history, file, rules, observer)).collect();
-    match <[Seen; 1]>::try_from(seen) {
+    let mut violation = match <[Seen; 1]>::try_from(seen) {
         Ok([seen]) => Violation { kind: seen.kind, file, expected: seen.expected, seen: seen.seen },
         Err(seen) => {
             let expected = "what one client has seen stays true for those who look later".into();
             let seen: Vec<_> = seen.into_iter().map(|seen| seen.seen).collect();
             Violation { kind: Kind::NoOrder, file, expected, seen: seen.join(", while ") }
         }
-    }
+    };
+    violation.seen.push_str(": no order of the operations explains that");
+    violation
 }
 
 fn observes(operation: &Operation) -> bool {
