@@ -19,7 +19,7 @@ use crate::page_cache::PageCache;
 use crate::request::ProgressTable;
 use crate::writeback::Writeback;
 use alloc::sync::Arc;
-use pager_abi::socket::{QUEUE_FAULT, QUEUE_ORDINARY};
+use pager_abi::socket::{NO_WAIT, QUEUE_FAULT, QUEUE_ORDINARY};
 use platform::block::{BlockDevice, IoError};
 use platform::client::{self, ZapWhat};
 use platform::lockdep::{LEAF, RENAME, WORKER};
@@ -163,6 +163,20 @@ impl Server {
         while let Some(sqe) = client::receive(mask, answer.as_slice()) {
             answer = self.handle(sqe);
         }
+    }
+
+    /// Serves one message if there is one, for a host without workers; whether there was one.
+    pub fn serve_one(&self) -> bool {
+        let Some(sqe) = client::receive(QUEUE_FAULT | QUEUE_ORDINARY | NO_WAIT, &[]) else { return false };
+        if let Some(answer) = self.handle(sqe) {
+            client::receive(NO_WAIT, &[answer]);
+        }
+        true
+    }
+
+    /// Pages of file data in memory.
+    pub fn cached_pages(&self) -> usize {
+        self.page_cache.used()
     }
 
     /// The counters, for a host that reports them.

@@ -3,6 +3,7 @@
 //! Does not own: which calls there are ([`crate::calls`]), mappings ([`crate::mapping`]). Each thread
 //! runs on a CPU of its own.
 
+use crate::WOKEN;
 use crate::machine::{Machine, Waiter, copy_unit};
 use crate::memory::PAGE;
 use pager_abi::Tag;
@@ -11,6 +12,7 @@ use pager_core::{
     BounceDirection, BounceStep, Buffer, Fault, FaultOutcome, NewRequest, Origin, Rights, VirtPage, VspaceId, WaiterId,
     Wake,
 };
+use platform::sync::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use syscall::Error;
@@ -34,6 +36,7 @@ pub struct Client {
     waiter: Arc<Waiter<Wake>>,
     pub(crate) cpu: usize,
     buffer: u64,
+    retries: Mutex<Vec<u64>>,
 }
 
 pub(crate) struct Process {
@@ -61,7 +64,12 @@ impl Client {
     fn thread_of(machine: &Arc<Machine>, process: Arc<Process>) -> Self {
         let buffer = process.next_buffer.fetch_add(BUFFER_STRIDE, Ordering::Relaxed);
         let (id, waiter, cpu) = machine.new_thread();
-        Self { machine: machine.clone(), process, id, waiter, cpu, buffer }
+        Self { machine: machine.clone(), process, id, waiter, cpu, buffer, retries: Mutex::new(&WOKEN, Vec::new()) }
+    }
+
+    /// Byte offsets in its buffer at which the server has let go of the last request (RETRY).
+    pub fn take_retries(&self) -> Vec<u64> {
+        std::mem::take(&mut *self.retries.lock())
     }
 
     // --- faults and requests ------------------------------------------------------------------
@@ -98,6 +106,7 @@ impl Client {
     }
 
     pub(crate) fn request(&self, opcode: Opcode, args: [u64; 6], buffer: Option<Buffer>) -> CallResult<Cqe> {
+        self.retries.lock().clear();
         if let Some(buffer) = &buffer {
             self.prefault(buffer, 0)?;
         }
@@ -118,12 +127,14 @@ impl Client {
                     return Ok(cqe);
                 }
                 Wake::Prefault { offset } => {
+                    self.retries.lock().push(offset);
                     if let Some(buffer) = &buffer {
                         self.prefault(buffer, offset)?;
                     }
                     self.requeue(tag);
                 }
                 Wake::Bounce { offset } => {
+                    self.retries.lock().push(offset);
                     let begun =
                         self.machine.change(|pager, memory, revoked| pager.begin_bounce(memory, tag, offset, revoked));
                     begun.unwrap_or_else(|error| panic!("bounce: {error:?}"));

@@ -9,7 +9,7 @@
 //! microkernel switches to it directly).
 
 use crate::kernel::{self, Kernel};
-use crate::memory::{Memory, SERVER};
+use crate::memory::{Memory, PAGE, SERVER};
 use crate::{MMU, PAGER, TLB, WOKEN};
 use pager_abi::socket::{Counters, NO_WAIT, ZapWhat};
 use pager_abi::{Cookie, Tag};
@@ -18,6 +18,7 @@ use pager_core::{
     WaiterId, Wake,
 };
 use platform::host::{self, Access, CopyError};
+use platform::lockdep::FRAME_BYTES;
 use platform::sync::{Mutex, MutexGuard, WaitQueue};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -283,6 +284,8 @@ impl Machine {
 /// Copies the pieces of a unit. Under the machine's lock, so that nothing revokes them meanwhile.
 pub(crate) fn copy_unit(unit: &CopyUnit) {
     for piece in unit.pieces() {
+        host::touch(&FRAME_BYTES, piece.from.0 as usize * PAGE, Access::Read);
+        host::touch(&FRAME_BYTES, piece.to.0 as usize * PAGE, Access::Write);
         let from = (piece.from.0 * 4096 + piece.from_offset) as *const u8;
         let to = (piece.to.0 * 4096 + piece.to_offset) as *mut u8;
         // SAFETY: pager-core resolved both places under the lock that is still held, and neither

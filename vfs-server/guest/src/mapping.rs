@@ -11,6 +11,7 @@ use pager_abi::fault::Access;
 use pager_abi::grant::lazy_protection;
 use pager_core::{FilePage, NewMapping, Origin, Progress, Protect, Rights, Sharing, VirtPage};
 use platform::host;
+use platform::lockdep::FRAME_BYTES;
 use std::sync::atomic::Ordering;
 use syscall::error;
 use syscall::flag::MapFlags;
@@ -112,14 +113,14 @@ impl Client {
 
     /// An aligned load of 8 bytes: one step.
     pub fn load_u64(&self, address: u64) -> CallResult<u64> {
-        assert!(address % 8 == 0, "a load at {address:#x}");
+        assert!(address.is_multiple_of(8), "a load at {address:#x}");
         let bytes = self.load(address, 8)?;
         Ok(bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)))
     }
 
     /// An aligned store of 8 bytes: one step.
     pub fn store_u64(&self, address: u64, value: u64) -> CallResult<()> {
-        assert!(address % 8 == 0, "a store at {address:#x}");
+        assert!(address.is_multiple_of(8), "a store at {address:#x}");
         self.store(address, &value.to_le_bytes())
     }
 
@@ -141,6 +142,8 @@ impl Client {
             let mut memory = self.machine.memory();
             if let Some(bytes) = memory.reach(self.cpu, self.process.vspace, here, needed) {
                 let count = (len - at).min(PAGE - here as usize % PAGE);
+                let how = if access == Access::Write { host::Access::Write } else { host::Access::Read };
+                host::touch(&FRAME_BYTES, bytes as usize & !(PAGE - 1), how);
                 step(at, bytes, count);
                 at += count;
                 continue;
