@@ -63,6 +63,18 @@ pub struct Timestamp {
     pub nanoseconds: u32,
 }
 
+impl Timestamp {
+    /// So many nanoseconds after 1970.
+    pub fn from_ns(ns: i64) -> Self {
+        Self { seconds: ns.div_euclid(1_000_000_000), nanoseconds: ns.rem_euclid(1_000_000_000) as u32 }
+    }
+
+    /// Nanoseconds since 1970: of years from 1678 to 2262, others become one of these.
+    pub fn as_ns(self) -> i64 {
+        self.seconds.saturating_mul(1_000_000_000).saturating_add(self.nanoseconds.into())
+    }
+}
+
 /// What `stat` tells of an inode, apart from its size (which is ordered on its own).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -91,6 +103,18 @@ pub struct SetAttributes {
     pub atime: Option<Timestamp>,
     pub mtime: Option<Timestamp>,
     pub now: Timestamp,
+}
+
+impl Attributes {
+    /// Makes the changes.
+    pub fn apply(&mut self, change: &SetAttributes) {
+        self.permissions = change.permissions.unwrap_or(self.permissions) & 0o7777;
+        self.uid = change.uid.unwrap_or(self.uid);
+        self.gid = change.gid.unwrap_or(self.gid);
+        self.atime = change.atime.unwrap_or(self.atime);
+        self.mtime = change.mtime.unwrap_or(self.mtime);
+        self.ctime = change.now;
+    }
 }
 
 /// Who and when, for whatever makes an inode or changes a directory.
@@ -257,7 +281,9 @@ pub trait FileSystem: Send + Sync {
     /// Everything was written back, no inode is in use: marks the disk clean, writes the rest.
     fn unmount(&self) -> Result<()>;
     /// The mount options in force, `name=value` a line.
-    fn options(&self) -> String;
+    fn options(&self) -> String {
+        String::new()
+    }
 }
 
 /// The file system's part of an inode: Linux's `inode_operations` and `address_space_operations`.
@@ -311,7 +337,10 @@ pub trait InodeOperations: Send + Sync {
     // --- attributes --------------------------------------------------------------------------
 
     /// Changes attributes, here (through [`Inode::update_attributes`]) and on the disk.
-    fn setattr(&self, inode: &Inode, change: &SetAttributes) -> Result<()>;
+    fn setattr(&self, inode: &Inode, change: &SetAttributes) -> Result<()> {
+        inode.update_attributes(|attributes| attributes.apply(change));
+        self.write_inode(inode)
+    }
     /// Writes the inode's size, times and counts to its buffer (Linux: `write_inode`).
     fn write_inode(&self, inode: &Inode) -> Result<()>;
     /// The last user is gone. With no links left its blocks and the inode itself are freed.
@@ -323,7 +352,9 @@ pub trait InodeOperations: Send + Sync {
     fn map_blocks(&self, inode: &Inode, first: u64, max: u64) -> Result<Mapping>;
     /// The contents of an inline file (at most [`Inode::size`] bytes), when
     /// [`InodeOperations::map_blocks`] says `Inline`; `Stale` if it is inline no more (ask again).
-    fn read_inline(&self, inode: &Inode) -> Result<Vec<u8>>;
+    fn read_inline(&self, _inode: &Inode) -> Result<Vec<u8>> {
+        Err(Error::Stale)
+    }
     /// A write of [pos, pos + len) is going to happen (len > 0): decides where it goes, and
     /// allocates (unwritten) what is missing, all of it or an error. Converts an inline file that
     /// the write would overflow: its old contents are then in folio 0 by
@@ -333,14 +364,18 @@ pub trait InodeOperations: Send + Sync {
     /// after it (at least the present one).
     fn write_end_inline(
         &self,
-        inode: &Inode,
-        pos: u64,
-        bytes: &[u8],
-        new_size: u64,
-        begun: WriteBegun,
-    ) -> Result<InlineWritten>;
+        _inode: &Inode,
+        _pos: u64,
+        _bytes: &[u8],
+        _new_size: u64,
+        _begun: WriteBegun,
+    ) -> Result<InlineWritten> {
+        Err(Error::NotSupported("inline data"))
+    }
     /// A shared mapping that may become writable is being made (protocol `mmap-time` converts now).
-    fn prepare_mmap(&self, inode: &Inode) -> Result<()>;
+    fn prepare_mmap(&self, _inode: &Inode) -> Result<()> {
+        Ok(())
+    }
     /// A page of a shared mapping is about to become dirty: [pos, pos + len) lies within the file.
     /// Allocates what is missing. A client gets the error of the access.
     fn page_mkwrite(&self, inode: &Inode, pos: u64, len: u64) -> Result<()>;
@@ -354,9 +389,13 @@ pub trait InodeOperations: Send + Sync {
     /// the inode unless `data_only`), durable on return.
     fn fsync(&self, inode: &Inode, data_only: bool) -> Result<()>;
     /// An extended attribute's value (name with its prefix, "user.x").
-    fn getxattr(&self, inode: &Inode, name: &[u8]) -> Result<Vec<u8>>;
+    fn getxattr(&self, _inode: &Inode, _name: &[u8]) -> Result<Vec<u8>> {
+        Err(Error::NoData)
+    }
     /// The names of all extended attributes, with their prefixes.
-    fn listxattr(&self, inode: &Inode) -> Result<Vec<Vec<u8>>>;
+    fn listxattr(&self, _inode: &Inode) -> Result<Vec<Vec<u8>>> {
+        Ok(Vec::new())
+    }
 
     // --- a file system with a write path of its own --------------------------------------------
 
