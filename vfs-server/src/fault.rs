@@ -19,12 +19,13 @@
 use crate::error::{Error, Result};
 use crate::file::fill::{Reader, page_bytes};
 use crate::inode::Inode;
-use crate::page_cache::{LockedFolio, PAGE_SHIFT};
+use crate::page_cache::{AddGuard, LockedFolio, PAGE_SHIFT};
 use crate::server::Server;
 use alloc::sync::Arc;
 use core::ops::Range;
 use pager_abi::PAGE_SIZE;
 use pager_abi::fault::{Access, ProvideMmap, RequestMmap};
+use platform::{Mutant, mutant};
 
 impl Server {
     /// Answers a fault, or says why the access fails. [`Error::NoFolio`]: start over after a wait.
@@ -42,12 +43,12 @@ impl Server {
     /// Maps pages read-only: the first store to them must be seen.
     fn read_fault(&self, inode: &Arc<Inode>, fault: &RequestMmap) -> Result<ProvideMmap> {
         let page = fault.offset >> PAGE_SHIFT;
-        let _added = inode.mapping.invalidate_lock.add();
+        let _added = add_unless_faulty(inode);
         loop {
             let size = size_with(inode, fault.offset)?;
             let folio = self.uptodate_folio(inode, page, Reader::Fault(&inode.mapping.fault_readahead))?;
             let folio = folio.lock();
-            if !folio.is_attached() {
+            if !folio.is_attached() && !mutant(Mutant::FaultWithoutRecheck) {
                 continue;
             }
             let run = run_around(&folio, page, size, fault);
@@ -63,14 +64,14 @@ impl Server {
             return Err(Error::ReadOnly);
         }
         let page = fault.offset >> PAGE_SHIFT;
-        let _added = inode.mapping.invalidate_lock.add();
+        let _added = add_unless_faulty(inode);
         loop {
             let reserved = page_len(inode, fault.offset)?;
             // May start a transaction and fail for lack of space: before any folio is locked.
             inode.operations().page_mkwrite(inode, fault.offset, reserved)?;
             let folio = self.uptodate_folio(inode, page, Reader::Fault(&inode.mapping.fault_readahead))?;
             let folio = folio.lock();
-            if !folio.is_attached() {
+            if !folio.is_attached() && !mutant(Mutant::FaultWithoutRecheck) {
                 continue;
             }
             if page_len(inode, fault.offset)? > reserved {
@@ -81,6 +82,7 @@ impl Server {
             let bytes = start..start + reserved as usize;
             inode.operations().folio_mkwrite(inode, &folio, bytes.clone())?;
             let blocks = folio.blocks_touched(bytes);
+            let folio = if mutant(Mutant::MkwriteAfterUnlock) { unlock_and_lock(folio) } else { folio };
             self.dirty_folio(inode, &folio, blocks);
             folio.set_mapped(true);
             folio.mark_referenced();
@@ -90,6 +92,16 @@ impl Server {
             return Ok(answer);
         }
     }
+}
+
+fn add_unless_faulty(inode: &Inode) -> Option<AddGuard<'_>> {
+    (!mutant(Mutant::FaultWithoutInvalidateLock)).then(|| inode.mapping.invalidate_lock.add())
+}
+
+fn unlock_and_lock(folio: LockedFolio) -> LockedFolio {
+    let shared = folio.folio().clone();
+    drop(folio);
+    shared.lock()
 }
 
 /// The size of the file, which must hold the byte at `offset`.

@@ -14,6 +14,7 @@ use alloc::sync::Arc;
 use platform::client::{self, ZapWhat};
 use platform::thread::now_ns;
 use platform::waits;
+use platform::{Mutant, mutant};
 
 /// Whether a folio that was used since the last turn stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,8 +95,12 @@ impl Server {
         }
         let Some(locked) = folio.try_lock() else { return false };
         let Some(inode) = locked.inode() else { return false };
-        if !locked.is_attached() || locked.dirty_blocks() != 0 || locked.is_under_writeback() {
+        let looks_again = !mutant(Mutant::ReclaimTestsDirtyUnlocked);
+        if !locked.is_attached() || looks_again && locked.dirty_blocks() != 0 || locked.is_under_writeback() {
             return false;
+        }
+        if mutant(Mutant::ReclaimWithoutZap) {
+            locked.clear_mapped();
         }
         if locked.is_mapped() {
             let used = client::zap(inode.mapping.cookie, locked.position(), locked.len() as u64, ZapWhat::Shared);
@@ -105,7 +110,7 @@ impl Server {
                 return false;
             }
         }
-        if locked.dirty_blocks() != 0 {
+        if looks_again && locked.dirty_blocks() != 0 {
             debug_assert!(false, "a locked folio became dirty");
             return false;
         }

@@ -39,6 +39,7 @@ use platform::frame::Frames;
 use platform::lockdep::{INNERMOST, LEAF, TABLE};
 use platform::sync::{Mutex, WaitQueue, Word};
 use platform::thread::now_ns;
+use platform::{Mutant, mutant};
 use syscall::schemev2::Cqe;
 
 /// In `Inode::dirty_state`: it is in the list.
@@ -238,6 +239,7 @@ impl Server {
             }
             // Nobody waits with copies in hand that nobody has begun to write: whoever holds the
             // lock may wait for the end of their writeback, or for a bounce buffer.
+            let stale_size = mutant(Mutant::WritebackWithStaleSize).then(|| inode.size());
             let locked = folio.try_lock().unwrap_or_else(|| {
                 batch.submit();
                 folio.lock()
@@ -250,7 +252,7 @@ impl Server {
             }
             page = folio.end_index();
             if locked.is_attached() && locked.dirty_blocks() != 0 {
-                self.write_folio(inode, locked, &mut batch);
+                self.write_folio(inode, locked, &mut batch, stale_size);
             }
         }
         batch.submit();
@@ -269,10 +271,10 @@ impl Server {
     }
 
     /// Takes the dirty blocks of a locked folio and puts copies of them into the batch.
-    fn write_folio(&self, inode: &Arc<Inode>, folio: LockedFolio, batch: &mut Batch<'_>) {
+    fn write_folio(&self, inode: &Arc<Inode>, folio: LockedFolio, batch: &mut Batch<'_>, stale_size: Option<u64>) {
         // The size is stable as far as this folio is concerned: extensions that touch it and cuts
         // publish it under the folio lock.
-        let size = inode.size();
+        let size = stale_size.unwrap_or_else(|| inode.size());
         let valid = size.saturating_sub(folio.position()).min(folio.len() as u64) as usize;
         let void = folio.dirty_blocks() & !folio.blocks_touched(0..valid);
         if void != 0 {
@@ -282,7 +284,7 @@ impl Server {
         if folio.dirty_blocks() == 0 {
             return;
         }
-        if folio.is_mapped_writable() {
+        if folio.is_mapped_writable() && !mutant(Mutant::NoWrprotectBeforeCopy) {
             client::wrprotect(inode.mapping.cookie, folio.position(), folio.len() as u64);
             folio.clear_mapped_writable();
         }
@@ -310,6 +312,11 @@ impl Server {
                     }
                 }
             }
+        }
+        if mutant(Mutant::DirtyClearedLate) {
+            let shared = folio.folio().clone();
+            drop(folio);
+            inode.mapping.cancel_dirty(&self.page_cache, &shared.lock(), blocks);
         }
     }
 

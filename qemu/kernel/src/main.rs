@@ -57,6 +57,9 @@ mod trace;
 #[cfg(target_os = "none")]
 mod vspace;
 
+#[cfg(target_os = "none")]
+const _: () = assert!(!pager_core::FAULTY, "a kernel cannot be made faulty on purpose");
+
 /// The kernel runs on bare metal only.
 #[cfg(not(target_os = "none"))]
 fn main() {

@@ -95,6 +95,9 @@ pub use request::{BounceDirection, BounceStep, Buffer, NewRequest, RETRIES_BEFOR
 pub use revoke::{Revocation, Revoked};
 pub use units::{FilePage, Frame, Progress, Rights, Sharing, SocketId, Translation, VirtPage, VspaceId, WaiterId};
 
+/// Whether this build can be made faulty on purpose; a kernel refuses it.
+pub const FAULTY: bool = mutants::POSSIBLE;
+
 /// Most pages that one call revokes: the bound on the time under the lock.
 pub const REVOKE_MAX: usize = 512;
 

@@ -18,6 +18,7 @@ use crate::{
     slab::{Links, Slab},
 };
 use alloc::{boxed::Box, vec::Vec};
+use mutants::{Mutant, mutant};
 use pager_abi::{
     Cookie, Tag,
     fault::{Access, FaultRecord, RequestMmap},
@@ -202,7 +203,9 @@ impl Pager {
     /// What makes the next message's tag differ from that of the last one with its index.
     #[inline]
     pub(crate) fn next_generation(&mut self) -> u32 {
-        self.generation = self.generation.wrapping_add(1);
+        if !mutant(Mutant::TagReusedBeforeAnswer) {
+            self.generation = self.generation.wrapping_add(1);
+        }
         self.generation << INDEX_BITS
     }
 

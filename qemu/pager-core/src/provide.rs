@@ -11,6 +11,7 @@ use crate::{
     message::{Body, FileRange, Wake},
     vspace::Region,
 };
+use mutants::{Mutant, mutant};
 use pager_abi::fault::ProvideMmap;
 use syscall::error::ENOMEM;
 
@@ -31,7 +32,8 @@ struct Run {
 impl Run {
     /// The rights of the translation to one page.
     fn rights(&self, region: &Region, file_page: FilePage) -> Rights {
-        let protected = self.write_protected.is_some_and(|range| contains(range, file_page));
+        let protected = self.write_protected.is_some_and(|range| contains(range, file_page))
+            && !mutant(Mutant::WritableAfterWrprotect);
         file_rights(region, self.writable && !protected)
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     slab::Links,
 };
 use alloc::{boxed::Box, vec::Vec};
+use mutants::{Mutant, mutant};
 use pager_abi::{PAGE_SIZE, PREFAULT_MAX, Tag};
 use syscall::schemev2::Sqe;
 
@@ -345,6 +346,11 @@ impl Pager {
                     return;
                 }
                 match state {
+                    State::Delivered if mutant(Mutant::TagReusedBeforeAnswer) => {
+                        self.owed -= 1;
+                        self.taken_back(index);
+                        self.end_request_in_no_queue(index, revoked);
+                    }
                     State::Delivered => {
                         // The event stays owed: it becomes `Event::Orphan`.
                         request.waiter = None;

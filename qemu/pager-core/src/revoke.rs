@@ -12,6 +12,7 @@ use crate::{
     vspace::Region,
 };
 use alloc::vec::Vec;
+use mutants::{Mutant, mutant};
 use pager_abi::{Cookie, PAGE_SIZE, socket::ZapWhat};
 
 /// What a call took away: flush it everywhere, then free it.
@@ -158,6 +159,7 @@ impl Pager {
                 continue;
             }
             let mark = match revocation.kind {
+                Kind::Zap(_) if mutant(Mutant::NoInFlightMark) => continue,
                 Kind::Zap(_) => &mut fault.zapped,
                 Kind::WrProtect => &mut fault.write_protected,
             };
@@ -269,6 +271,10 @@ impl Pager {
             revocation.dirty += u64::from(old.dirty);
             revoked.flush.push((vspace, page));
             if revocation.kind != Kind::WrProtect {
+                if mutant(Mutant::FrameFreedBeforeAck) {
+                    mmu.release(old.frame);
+                    continue;
+                }
                 revoked.frames.push(old.frame);
             }
         }

@@ -20,7 +20,7 @@
 //! | [`client`] | messages: receive, answer, copy, revoke |
 //! | [`thread`] | threads, time |
 //! | [`tell`] | what a task does, in words, for the explorer's pictures |
-//! | [`mutant`](mod@mutant) | named faults that the explorer must find; absent from other builds |
+//! | [`mutant`](mod@mutants) | named faults that the explorer must find; absent from other builds |
 //! | [`hash`] | hash tables whose order the host decides |
 #![no_std]
 
@@ -32,7 +32,6 @@ pub mod frame;
 pub mod hash;
 pub mod host;
 pub mod lockdep;
-pub mod mutant;
 pub mod sync;
 pub mod tell;
 pub mod thread;
@@ -40,4 +39,5 @@ pub mod waits;
 
 pub use hash::HashMap;
 pub use host::Host;
-pub use mutant::{Mutant, mutant};
+pub use mutants as mutant;
+pub use mutants::{Mutant, mutant};

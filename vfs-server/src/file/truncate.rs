@@ -23,6 +23,7 @@ use crate::server::Server;
 use alloc::sync::Arc;
 use pager_abi::PAGE_SIZE;
 use platform::client::{self, ZapWhat};
+use platform::{Mutant, mutant};
 
 /// Whether clients may map folios that are being dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +68,9 @@ impl Server {
         let tail = self.cut_tail(inode, size)?;
         inode.set_size(size);
         drop(tail);
+        if mutant(Mutant::ZapAfterDrop) {
+            self.drop_folios(inode, size.div_ceil(PAGE_SIZE), Mapped::NoMore);
+        }
         if inode.mapping.grants.load() > 0 {
             let first_gone = size.next_multiple_of(PAGE_SIZE);
             client::zap(inode.mapping.cookie, first_gone, 0, ZapWhat::SharedAndPrivate);

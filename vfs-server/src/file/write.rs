@@ -36,6 +36,7 @@ use pager_abi::PAGE_SIZE;
 use platform::client::{self, Request};
 use platform::lockdep::assert_none_held;
 use platform::thread::now_ns;
+use platform::{Mutant, mutant};
 
 /// Most bytes of one round.
 pub const ROUND_MAX: usize = 1 << 20;
@@ -100,7 +101,7 @@ impl Server {
             let at = position_of(position, progress, inode)?;
             let staging = self.stage(request, at, wanted, progress)?;
             let lock = inode.lock.write_key(inode.ino);
-            let at = position_of(position, progress, inode)?;
+            let at = if mutant(Mutant::AppendPlaceBeforeLock) { at } else { position_of(position, progress, inode)? };
             let (source, len) = match &progress.staged {
                 Some(staged) => (Source::Staged(staged), staged.end() - progress.done),
                 None if staging == Staging::NoMemory => (Source::Client(request), wanted.min(left_in_page(at))),
@@ -457,7 +458,7 @@ fn begin(inode: &Inode, round: &mut Round<'_>) -> Result<WriteBegun> {
 pub(crate) fn protect_tail(inode: &Inode, folio: &LockedFolio) {
     let size = inode.size();
     let holds_tail = size % PAGE_SIZE != 0 && (folio.index()..folio.end_index()).contains(&(size >> PAGE_SHIFT));
-    if !holds_tail || !folio.may_have_stores_past_end() {
+    if !holds_tail || !folio.may_have_stores_past_end() || mutant(Mutant::StoresPastEndKept) {
         return;
     }
     if folio.is_mapped_writable() {

@@ -18,6 +18,7 @@ use pager_abi::Cookie;
 use platform::frame::Frames;
 use platform::lockdep::PAGE_INDEX;
 use platform::sync::{Long, RwLock};
+use platform::{Mutant, mutant};
 
 /// The folios of one file.
 pub struct AddressSpace {
@@ -69,7 +70,7 @@ impl AddressSpace {
     pub fn find_locked(&self, page: u64) -> Option<LockedFolio> {
         loop {
             let locked = self.find(page)?.lock();
-            if locked.is_attached() {
+            if locked.is_attached() || mutant(Mutant::NoMappingRecheck) {
                 return Some(locked);
             }
         }
@@ -147,7 +148,8 @@ impl AddressSpace {
 
     /// Takes the dirty blocks of a locked folio and puts it under writeback.
     pub(crate) fn begin_writeback(&self, cache: &PageCache, folio: &LockedFolio) -> u64 {
-        debug_assert!(!folio.is_under_writeback() && !folio.is_mapped_writable());
+        debug_assert!(!folio.is_under_writeback());
+        debug_assert!(!folio.is_mapped_writable() || mutant(Mutant::NoWrprotectBeforeCopy));
         let blocks = folio.clear_dirty(u64::MAX);
         cache.count_clean(folio, blocks);
         folio.set_writeback();

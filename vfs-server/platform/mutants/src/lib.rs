@@ -1,0 +1,124 @@
+//! Named faults: each breaks one rule of the code on purpose, so that the explorer can be shown to
+//! find it.
+//!
+//! They exist only with the cargo feature `possible`, which nothing but the explorer's own build turns
+//! on; everywhere else [`mutant`] is the constant `false` and the faulty branch is no code at all.
+//! `vfsd` and the kernel refuse to compile with [`POSSIBLE`].
+//!
+//! A crate of its own without dependencies: the kernel's half of the protocol (`pager-core`) has faults
+//! too, and knows nothing of the server's seam.
+#![no_std]
+#![forbid(unsafe_code)]
+
+/// Whether this build can be made faulty.
+pub const POSSIBLE: bool = cfg!(feature = "possible");
+
+macro_rules! mutants {
+    ($($(#[$doc:meta])+ $name:ident = $id:literal,)+) => {
+        /// A fault. The numbers in the names are those of the catalogue of bcachefs's buffered write.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Mutant {
+            $($(#[$doc])+ $name,)+
+        }
+
+        impl Mutant {
+            /// Every fault.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// As it is named on a command line.
+            pub fn id(self) -> &'static str {
+                match self {
+                    $(Self::$name => $id,)+
+                }
+            }
+        }
+    };
+}
+
+mutants! {
+    /// A folio is used after its lock was won without looking whether it is still in the mapping.
+    NoMappingRecheck = "k2-no-mapping-recheck",
+    /// A reservation is given back twice when a write ends early.
+    ReservationReleasedTwice = "k3-reservation-released-twice",
+    /// The dirty bit is cleared after the bytes were copied for writeback.
+    DirtyClearedLate = "k4-dirty-cleared-late",
+    /// The size is published after the folio was unlocked.
+    SizePublishedAfterUnlock = "k5-size-published-after-unlock",
+    /// Sector states are cleared after the folio was unlocked.
+    SectorStateClearedLate = "k8-sector-state-cleared-late",
+    /// Writeback goes by a size that it read before it locked the folio.
+    WritebackWithStaleSize = "k9-writeback-with-stale-size",
+    /// Reclaim looks at the dirty bit without the folio lock.
+    ReclaimTestsDirtyUnlocked = "k15-reclaim-tests-dirty-unlocked",
+    /// Writeback that ends late sets the size on the disk back to what it was before a truncate.
+    LateWritebackResurrectsSize = "late-writeback-resurrects-size",
+    /// ZAP does not mark the faults in flight, so that an answer which it has overtaken is mapped.
+    NoInFlightMark = "no-in-flight-mark",
+    /// A revoked frame is given back before the CPUs have acknowledged that they have forgotten it.
+    FrameFreedBeforeAck = "frame-freed-before-ack",
+    /// An answer maps a page writable although a WRPROTECT has overtaken it.
+    WritableAfterWrprotect = "writable-after-wrprotect",
+    /// The tag of a cancelled request names the next one before the server has answered the first.
+    TagReusedBeforeAnswer = "tag-reused-before-answer",
+    /// Munmap gives back all grants of a cookie, with those that it does not count.
+    GrantsNotCounted = "grants-not-counted",
+    /// A fault is answered without the invalidate lock.
+    FaultWithoutInvalidateLock = "fault-without-invalidate-lock",
+    /// A fault does not look whether the folio whose lock it won is still in the mapping.
+    FaultWithoutRecheck = "fault-without-recheck",
+    /// page_mkwrite dirties the folio and notes that it is mapped after it has unlocked it.
+    MkwriteAfterUnlock = "mkwrite-after-unlock",
+    /// Truncate drops the folios before it takes them from the clients.
+    ZapAfterDrop = "zap-after-drop",
+    /// Writeback copies a folio that clients can still store to.
+    NoWrprotectBeforeCopy = "no-wrprotect-before-copy",
+    /// Reclaim gives a folio back that clients map.
+    ReclaimWithoutZap = "reclaim-without-zap",
+    /// A read brings a folio in without the invalidate lock.
+    FillWithoutInvalidateLock = "fill-without-invalidate-lock",
+    /// An append takes its place before it has the inode lock.
+    AppendPlaceBeforeLock = "append-place-before-lock",
+    /// An extension keeps what clients have stored past the old end.
+    StoresPastEndKept = "stores-past-end-kept",
+    /// fsync does not wait for what somebody else has begun to write.
+    FsyncSkipsWriteback = "fsync-skips-writeback",
+    /// Write-end goes the inline way with the handle that a write that began on blocks never made.
+    InlineNullHandle = "inline-null-handle",
+}
+
+/// Whether `which` is in force.
+#[cfg(not(feature = "possible"))]
+#[inline(always)]
+pub const fn mutant(_which: Mutant) -> bool {
+    false
+}
+
+/// Makes the code faulty in one way, or sound again; whether this build can be.
+#[cfg(not(feature = "possible"))]
+pub fn set(which: Option<Mutant>) -> bool {
+    which.is_none()
+}
+
+#[cfg(feature = "possible")]
+pub use possible::{mutant, set};
+
+#[cfg(feature = "possible")]
+mod possible {
+    use super::Mutant;
+    use core::sync::atomic::{AtomicU32, Ordering};
+
+    /// The one that is in force, plus one; 0: none.
+    static IN_FORCE: AtomicU32 = AtomicU32::new(0);
+
+    /// Whether `which` is in force.
+    #[inline]
+    pub fn mutant(which: Mutant) -> bool {
+        IN_FORCE.load(Ordering::Relaxed) == which as u32 + 1
+    }
+
+    /// Makes the code faulty in one way, or sound again; whether this build can be.
+    pub fn set(which: Option<Mutant>) -> bool {
+        IN_FORCE.store(which.map_or(0, |which| which as u32 + 1), Ordering::Relaxed);
+        true
+    }
+}
