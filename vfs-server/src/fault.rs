@@ -119,7 +119,11 @@ fn page_len(inode: &Inode, offset: u64) -> Result<u64> {
 /// kernel gave, with contents, within the file.
 fn run_around(folio: &LockedFolio, page: u64, size: u64, fault: &RequestMmap) -> Range<u64> {
     let wanted = u64::from(fault.pages_wanted);
-    let has_contents = |page: u64| folio.is_uptodate(page_bytes(folio, page));
+    let uptodate = folio.uptodate_blocks();
+    let has_contents = |page: u64| {
+        let blocks = folio.blocks_of_page(page);
+        uptodate & blocks == blocks
+    };
     let last = (size - 1) >> PAGE_SHIFT;
     let mut end = page + 1;
     let end_max = folio.end_index().min(last + 1).min(page + 1 + u64::from(fault.record.after)).min(page + wanted);

@@ -45,18 +45,18 @@ impl Server {
                 self.read_window(inode, page, reader)?;
                 continue;
             };
-            if folio.is_uptodate(page_bytes(&folio, page)) {
+            if folio.has_page(page) {
                 if missed { &self.counters.cache_misses } else { &self.counters.cache_hits }.inc();
                 return Ok(folio);
             }
             missed = true;
             let locked = folio.lock();
-            if !locked.is_attached() || locked.is_uptodate(page_bytes(&folio, page)) {
+            if !locked.is_attached() || locked.has_page(page) {
                 continue;
             }
             self.start_fill(inode, locked)?;
             folio.wait_unlocked();
-            if folio.read_failed() && !folio.is_uptodate(page_bytes(&folio, page)) {
+            if folio.read_failed() && !folio.has_page(page) {
                 return Err(Error::Io(IoError::Device));
             }
         }

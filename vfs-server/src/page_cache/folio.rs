@@ -180,11 +180,25 @@ impl Folio {
         block_bits(first as u32..end as u32)
     }
 
+    /// The blocks of one of its pages, as bits.
+    #[inline]
+    pub fn blocks_of_page(&self, page: u64) -> u64 {
+        let blocks = 1 << (PAGE_SHIFT - u32::from(self.block_shift));
+        ((1 << blocks) - 1) << (blocks * (page - self.index))
+    }
+
     /// The blocks that lie entirely within `bytes` of the folio, as bits.
     pub fn blocks_within(&self, bytes: Range<usize>) -> u64 {
         let first = (bytes.start + self.block_size() - 1) >> self.block_shift;
         let end = bytes.end >> self.block_shift;
         block_bits(first as u32..end.max(first) as u32)
+    }
+
+    /// Whether all of `page`, one of its pages, holds the file's contents.
+    #[inline]
+    pub fn has_page(&self, page: u64) -> bool {
+        let wanted = self.blocks_of_page(page);
+        self.uptodate.load(&FOLIO) & wanted == wanted
     }
 
     /// Whether the blocks that `bytes` touch hold the file's contents.
