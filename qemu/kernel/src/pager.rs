@@ -453,18 +453,7 @@ impl Mmu for Machine<'_> {
         let flags = rights_of_core(rights).flags();
         let (server, client) = self.vspaces.pair_mut(vspace_id(server), vspace_id(vspace));
         let (source, target) = (address_of(source), address_of(page));
-        for nth in 0..count as usize {
-            let given = server.table.get(source + nth * PAGE_SIZE);
-            if !given.flags().contains(needed) {
-                return nth as u64;
-            }
-            match client.table.insert(self.frames, target + nth * PAGE_SIZE, Entry::new(given.frame(), flags)) {
-                Ok(old) if old.is_present() => {}
-                Ok(_) => self.frames.retain(given.frame()),
-                Err(_) => return nth as u64,
-            }
-        }
-        count
+        client.table.share(self.frames, target, flags, &server.table, source, needed, count as usize) as u64
     }
 
     #[inline]

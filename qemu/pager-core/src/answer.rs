@@ -129,12 +129,12 @@ impl Pager {
     /// Ends a delivered or queued fault and wakes its waiters.
     #[inline]
     pub(crate) fn end_fault(&mut self, index: u32, why: impl Fn(Access) -> Wake) {
-        match self.messages[index].state {
-            State::Delivered => self.taken_back(index),
-            _ => self.unqueue(index),
+        let message = &mut self.messages[index];
+        let (client, state) = (message.client, message.state);
+        if state != State::Delivered {
+            self.unqueue(index);
         }
         let message = &mut self.messages[index];
-        let client = message.client;
         let Body::Fault(fault) = &mut message.body else { unreachable!("the caller has a fault") };
         let (object, waiter) = (fault.object, fault.waiter.take());
         let more_waiters = core::mem::take(&mut fault.more_waiters);
@@ -142,7 +142,10 @@ impl Pager {
         faults.unlink(&mut self.messages, index, |message| &mut message.of_object);
         self.messages.free(index);
         self.settle_object(object);
-        self.forget_message(client, 0);
+        match state {
+            State::Delivered => self.fault_answered(client),
+            _ => self.forget_message(client, 0),
+        }
         if let Some((waiter, access)) = waiter {
             self.wake(waiter, why(access));
         }

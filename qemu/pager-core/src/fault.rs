@@ -108,7 +108,10 @@ impl Pager {
         now: u64,
     ) -> Result<FaultOutcome, PagerError> {
         let space = self.vspaces.get_mut(fault.vspace.0 as usize).ok_or(PagerError::NotMapped)?;
-        let region = space.find(fault.page).filter(|region| !region.dying).ok_or(PagerError::NotMapped)?;
+        let region = space.find(fault.page).ok_or(PagerError::NotMapped)?;
+        if region.dying {
+            return Err(PagerError::NotMapped);
+        }
         if !region.protection.allow(fault.access) {
             return Err(PagerError::Forbidden);
         }
@@ -296,11 +299,10 @@ impl Pager {
         let Config { window, window_ahead, .. } = self.config;
         let sequential = page == region.expected && page != region.start;
         let ahead = if sequential { (region.ahead * 2).clamp(window, window_ahead.max(window)) } else { 0 };
-        let space = self.vspace_mut(vspace);
-        if let Some(Region { start, .. }) = space.find(page)
-            && start == region.start
+        if let Some(found) = self.vspace_mut(vspace).find_mut(page)
+            && found.start == region.start
         {
-            space.found_mut().ahead = ahead;
+            found.ahead = ahead;
         }
         let (before, after) = if sequential {
             (0, ahead - 1)
@@ -310,7 +312,7 @@ impl Pager {
         };
         let before = (page.0 - region.start.0).min(u64::from(before)) as u16;
         let after = (region.end().0 - page.0 - 1).min(u64::from(after)) as u16;
-        mmu.absent_around(vspace, page, before, after)
+        if before == 0 && after == 0 { (0, 0) } else { mmu.absent_around(vspace, page, before, after) }
     }
 }
 

@@ -71,12 +71,17 @@ impl Pager {
     }
 
     /// Ends the object, or queues the return of its grants, if nothing needs it any more.
+    #[inline]
     pub(crate) fn settle_object(&mut self, index: ObjectIndex) {
+        let object = &self.objects[index];
+        if object.regions.is_empty() && object.faults.is_empty() && object.zapping == 0 && !object.gives_back {
+            self.end_object(index);
+        }
+    }
+
+    fn end_object(&mut self, index: ObjectIndex) {
         let Self { sockets, objects, .. } = self;
         let object = &mut objects[index];
-        if !object.regions.is_empty() || !object.faults.is_empty() || object.zapping > 0 || object.gives_back {
-            return;
-        }
         let socket = object.socket;
         if sockets[socket.0].alive && object.grants > 0 {
             object.gives_back = true;

@@ -161,9 +161,8 @@ impl Pager {
             }
         }
         self.sockets[self.objects[region.object].socket.0].counters.pages_provided += count;
-        let space = self.vspace_mut(run.vspace);
-        if space.find(page).is_some() {
-            space.found_mut().expected = first.forward(count);
+        if let Some(region) = self.vspace_mut(run.vspace).find_mut(page) {
+            region.expected = first.forward(count);
         }
         Mapped::Settled
     }

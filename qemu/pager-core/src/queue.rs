@@ -177,6 +177,22 @@ impl Pager {
         waits
     }
 
+    /// A delivered fault of `client` is gone.
+    #[inline]
+    pub(crate) fn fault_answered(&mut self, client: u32) {
+        let record = &mut self.clients[client];
+        let queue = Queue::Fault as usize;
+        record.messages -= 1;
+        record.delivered[queue] -= 1;
+        let dead = record.dead;
+        if !record.queued[queue].is_empty() {
+            self.update_ready(client, Queue::Fault);
+        }
+        if dead {
+            self.settle_client(client);
+        }
+    }
+
     /// Puts a message at the end of its client's queue.
     #[inline]
     pub(crate) fn enqueue(&mut self, index: u32, now: u64) {

@@ -82,23 +82,23 @@ impl Vspace {
         self.regions.partition_point(|region| region.end() <= page)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&mut self, page: VirtPage) -> Option<Region> {
-        if let Some(region) = self.regions.get(self.last)
-            && region.contains(page)
-        {
-            return Some(*region);
-        }
-        let index = self.at_or_after(page);
-        let region = *self.regions.get(index).filter(|region| region.contains(page))?;
-        self.last = index;
-        Some(region)
+        self.find_mut(page).map(|region| *region)
     }
 
-    /// The region that [`Vspace::find`] has just found.
-    #[inline]
-    pub(crate) fn found_mut(&mut self) -> &mut Region {
-        &mut self.regions[self.last]
+    /// As [`Vspace::find`], to note something of the sequence of faults.
+    #[inline(always)]
+    pub(crate) fn find_mut(&mut self, page: VirtPage) -> Option<&mut Region> {
+        if !self.regions.get(self.last).is_some_and(|region| region.contains(page)) {
+            self.last = self.search(page)?;
+        }
+        self.regions.get_mut(self.last)
+    }
+
+    fn search(&self, page: VirtPage) -> Option<usize> {
+        let index = self.at_or_after(page);
+        self.regions.get(index).is_some_and(|region| region.contains(page)).then_some(index)
     }
 
     /// The first region that overlaps `[start, end)`.
@@ -108,12 +108,18 @@ impl Vspace {
 }
 
 impl Pager {
+    #[inline]
     pub(crate) fn vspace_mut(&mut self, vspace: VspaceId) -> &mut Vspace {
         let index = vspace.0 as usize;
         if index >= self.vspaces.len() {
-            self.vspaces.resize_with(index + 1, Vspace::default);
+            self.add_vspaces(index + 1);
         }
         &mut self.vspaces[index]
+    }
+
+    #[cold]
+    fn add_vspaces(&mut self, count: usize) {
+        self.vspaces.resize_with(count, Vspace::default);
     }
 
     pub(crate) fn vspace(&self, vspace: VspaceId) -> Option<&Vspace> {

@@ -168,6 +168,43 @@ impl PageTable {
         Ok(old)
     }
 
+    /// Maps what `source` has from `from` on, `count` pages, at `address`: each page there without a translation gets
+    /// one with `flags`, and the frame a reference. Ends before the first page of `source` whose translation lacks
+    /// one of the `needed` flags, or where memory for a table ends; gives the pages done.
+    #[expect(clippy::too_many_arguments, reason = "two places and what is allowed at each")]
+    pub fn share(
+        &mut self,
+        frames: &mut Frames<'_>,
+        address: usize,
+        flags: Flags,
+        source: &Self,
+        from: usize,
+        needed: Flags,
+        count: usize,
+    ) -> usize {
+        let mut done = 0;
+        while done < count {
+            let (at, from) = (address + done * 4096, from + done * 4096);
+            let Ok(given_leaf) = source.existing_leaf(from) else { return done };
+            let Ok(leaf) = self.leaf(frames, at) else { return done };
+            let (first, given_first) = (at >> 12 & 511, from >> 12 & 511);
+            // As far as both tables reach.
+            let run = (count - done).min(512 - first).min(512 - given_first);
+            for nth in 0..run {
+                let given = read(given_leaf, given_first + nth);
+                if !given.flags().contains(needed) {
+                    return done + nth;
+                }
+                if !read(leaf, first + nth).is_present() {
+                    write(leaf, first + nth, Entry::new(given.frame(), flags));
+                    frames.retain(given.frame());
+                }
+            }
+            done += run;
+        }
+        done
+    }
+
     /// How many pages directly before and after `address` (page aligned) have no translation, up to so many.
     pub fn absent_around(&self, address: usize, before: usize, after: usize) -> (usize, usize) {
         (self.absent_before(address, before), self.absent_after(address, after))
