@@ -25,7 +25,7 @@ use alloc::sync::Arc;
 use core::ops::Range;
 use pager_abi::PAGE_SIZE;
 use pager_abi::fault::{Access, ProvideMmap, RequestMmap};
-use platform::{Mutant, mutant};
+use platform::{Mutant, mutant, tell};
 
 impl Server {
     /// Answers a fault, or says why the access fails. [`Error::NoFolio`]: start over after a wait.
@@ -52,6 +52,7 @@ impl Server {
                 continue;
             }
             let run = run_around(&folio, page, size, fault);
+            tell!("maps page {page} of inode {} read-only", inode.ino);
             folio.set_mapped(false);
             folio.mark_referenced();
             return Ok(provide(fault, &folio, run, page, false));
@@ -82,6 +83,7 @@ impl Server {
             let bytes = start..start + reserved as usize;
             inode.operations().folio_mkwrite(inode, &folio, bytes.clone())?;
             let blocks = folio.blocks_touched(bytes);
+            tell!("dirties page {page} of inode {} and maps it writable", inode.ino);
             let folio = if mutant(Mutant::MkwriteAfterUnlock) { unlock_and_lock(folio) } else { folio };
             self.dirty_folio(inode, &folio, blocks);
             folio.set_mapped(true);

@@ -12,6 +12,7 @@ use alloc::sync::Arc;
 use pager_abi::Cookie;
 use platform::lockdep::{DIRECTORY, INODE, LEAF, TABLE};
 use platform::sync::{Long, Mutex, RwLock, Word};
+use platform::{name_object, tell};
 
 /// A file of a mounted file system, while somebody uses it.
 pub struct Inode {
@@ -60,6 +61,12 @@ impl Inode {
         }
     }
 
+    /// Names its locks for the explorer, now that it lies where it will stay.
+    pub(crate) fn name_locks(&self) {
+        name_object!(self.lock.object(), "inode lock of inode {}", self.ino);
+        name_object!(self.mapping.invalidate_lock.object(), "invalidate lock of inode {}", self.ino);
+    }
+
     /// The file system's part.
     pub fn operations(&self) -> &dyn InodeOperations {
         &*self.operations
@@ -78,6 +85,7 @@ impl Inode {
 
     /// Sets the size; see [`Inode::size`] for who may.
     pub fn set_size(&self, size: u64) {
+        tell!("sets i_size of inode {} to {size}", self.ino);
         self.size.store(size);
     }
 

@@ -137,7 +137,9 @@ impl InodeCache {
         let cookie = Cookie(self.cookies.fetch_add(1, Ordering::Relaxed));
         let mut inode = Inode::with_mapping(new, AddressSpace::new(cookie, self.block_shift, self.invalidate_lock));
         inode.orphans = Some(self.orphans.clone());
-        Arc::new(inode)
+        let inode = Arc::new(inode);
+        inode.name_locks();
+        inode
     }
 
     /// Looks up; an absent entry is claimed by the caller, who must fill it or remove it.

@@ -17,6 +17,7 @@ use crate::server::Server;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use platform::client::{self, ZapWhat};
+use platform::tell;
 
 impl Server {
     /// Moves every folio that may move now; folios that did.
@@ -41,6 +42,7 @@ impl Server {
         }
         let Some(frames) = self.page_cache.try_alloc(locked.order()) else { return false };
         if locked.is_mapped() {
+            tell!("takes {locked} out of all clients");
             client::zap(inode.mapping.cookie, locked.position(), locked.len() as u64, ZapWhat::Shared);
             locked.clear_mapped();
         }

@@ -12,6 +12,7 @@ use crate::page_cache::Folio;
 use crate::server::Server;
 use alloc::sync::Arc;
 use platform::client::{self, ZapWhat};
+use platform::tell;
 use platform::thread::now_ns;
 use platform::waits;
 use platform::{Mutant, mutant};
@@ -103,6 +104,7 @@ impl Server {
             locked.clear_mapped();
         }
         if locked.is_mapped() {
+            tell!("takes {locked} out of all clients");
             let used = client::zap(inode.mapping.cookie, locked.position(), locked.len() as u64, ZapWhat::Shared);
             locked.clear_mapped();
             if used && chance == SecondChance::Given {

@@ -38,6 +38,7 @@ use platform::client;
 use platform::frame::Frames;
 use platform::lockdep::{INNERMOST, LEAF, TABLE};
 use platform::sync::{Mutex, WaitQueue, Word};
+use platform::tell;
 use platform::thread::now_ns;
 use platform::{Mutant, mutant};
 use syscall::schemev2::Cqe;
@@ -275,6 +276,7 @@ impl Server {
         // The size is stable as far as this folio is concerned: extensions that touch it and cuts
         // publish it under the folio lock.
         let size = stale_size.unwrap_or_else(|| inode.size());
+        tell!("writes back {folio} of a file of {size} bytes");
         let valid = size.saturating_sub(folio.position()).min(folio.len() as u64) as usize;
         let void = folio.dirty_blocks() & !folio.blocks_touched(0..valid);
         if void != 0 {
@@ -285,6 +287,7 @@ impl Server {
             return;
         }
         if folio.is_mapped_writable() && !mutant(Mutant::NoWrprotectBeforeCopy) {
+            tell!("write-protects {folio} in all clients");
             client::wrprotect(inode.mapping.cookie, folio.position(), folio.len() as u64);
             folio.clear_mapped_writable();
         }
@@ -353,6 +356,12 @@ impl Server {
         let Done { write, outcome } = done;
         let inode = &write.inode;
         let end = (write.first + write.count) << inode.mapping.block_shift();
+        let start = write.first << inode.mapping.block_shift();
+        tell!(
+            "[{start},{end}) of inode {} {}",
+            inode.ino,
+            if outcome.is_ok() { "is on the disk" } else { "could not be written" }
+        );
         let outcome = outcome
             .map_err(Error::from)
             .and_then(|()| inode.operations().blocks_written(inode, write.first, write.count, write.size.min(end)));

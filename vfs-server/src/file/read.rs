@@ -16,7 +16,7 @@ use alloc::sync::Arc;
 use pager_abi::PAGE_SIZE;
 use platform::client::Request;
 use platform::host::CopyError;
-use platform::{Mutant, mutant};
+use platform::{Mutant, mutant, tell};
 
 impl Server {
     /// Reads `len` bytes from `position` on into the client's buffer; `progress` says what was
@@ -45,6 +45,7 @@ impl Server {
             if count == 0 {
                 break;
             }
+            tell!("copies [{at},{}) from {folio}", at + count as u64);
             match folio.frames().copy_to_client(offset, count, request, progress.done) {
                 Ok(()) => progress.done += count,
                 Err(CopyError::NotResident { copied }) => {

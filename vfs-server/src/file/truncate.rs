@@ -23,7 +23,7 @@ use crate::server::Server;
 use alloc::sync::Arc;
 use pager_abi::PAGE_SIZE;
 use platform::client::{self, ZapWhat};
-use platform::{Mutant, mutant};
+use platform::{Mutant, mutant, tell};
 
 /// Whether clients may map folios that are being dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,7 @@ impl Server {
         }
         if inode.mapping.grants.load() > 0 {
             let first_gone = size.next_multiple_of(PAGE_SIZE);
+            tell!("takes the pages of inode {} from {first_gone} on out of all clients", inode.ino);
             client::zap(inode.mapping.cookie, first_gone, 0, ZapWhat::SharedAndPrivate);
         }
         self.drop_folios(inode, size.div_ceil(PAGE_SIZE), Mapped::NoMore);
@@ -109,6 +110,7 @@ impl Server {
             }
             folio.wait_writeback();
             let cut = (size - folio.position()) as usize;
+            tell!("zeroes {folio} behind {size}");
             folio.frames().zero(cut..folio.len());
             let kept = folio.blocks_touched(0..cut);
             inode.mapping.cancel_dirty(&self.page_cache, &folio, !kept);
@@ -124,6 +126,7 @@ impl Server {
     /// Zeroes and drops what lies past `size` in the cache, and nothing else (Linux's
     /// `truncate_pagecache`): what the disk has stays, and so does the size.
     pub(crate) fn truncate_pagecache(&self, inode: &Inode, size: u64) {
+        tell!("trims the page cache of inode {} to {size}", inode.ino);
         if let Some(tail) = inode.mapping.find_locked(size >> PAGE_SHIFT)
             && tail.position() < size
         {
@@ -150,6 +153,7 @@ impl Server {
             if folio.is_attached() {
                 folio.wait_writeback();
                 if mapped == Mapped::Perhaps && folio.is_mapped() {
+                    tell!("takes {folio} out of all clients");
                     client::zap(inode.mapping.cookie, folio.position(), folio.len() as u64, ZapWhat::Shared);
                 }
                 folio.clear_mapped();

@@ -35,6 +35,7 @@ use core::ops::Range;
 use pager_abi::PAGE_SIZE;
 use platform::client::{self, Request};
 use platform::lockdep::assert_none_held;
+use platform::tell;
 use platform::thread::now_ns;
 use platform::{Mutant, mutant};
 
@@ -297,6 +298,7 @@ impl Server {
         if end > inode.size() {
             protect_tail(inode, &folio);
         }
+        tell!("copies [{},{end}) to {folio}", piece.position);
         match piece.source {
             Source::Staged(staged) => staged.copy_to(piece.buffer_offset, folio.frames(), offset, count),
             Source::Client(request) => folio
@@ -462,10 +464,12 @@ pub(crate) fn protect_tail(inode: &Inode, folio: &LockedFolio) {
         return;
     }
     if folio.is_mapped_writable() {
+        tell!("write-protects {folio} in all clients");
         client::wrprotect(inode.mapping.cookie, folio.position(), folio.len() as u64);
         folio.clear_mapped_writable();
     }
     let start = (size - folio.position()) as usize;
+    tell!("zeroes {folio} behind the old end {size}");
     folio.frames().zero(start..start.next_multiple_of(PAGE_SIZE as usize));
     folio.clear_stores_past_end();
 }

@@ -18,7 +18,7 @@ use pager_abi::Cookie;
 use platform::frame::Frames;
 use platform::lockdep::PAGE_INDEX;
 use platform::sync::{Long, RwLock};
-use platform::{Mutant, mutant};
+use platform::{Mutant, mutant, tell};
 
 /// The folios of one file.
 pub struct AddressSpace {
@@ -95,6 +95,7 @@ impl AddressSpace {
             cache.uncharge(order);
             return None;
         }
+        tell!("adds {locked} to the cache");
         cache.clock.insert(locked.folio().clone());
         Some(locked)
     }
@@ -103,7 +104,9 @@ impl AddressSpace {
     /// under writeback.
     pub fn detach(&self, cache: &PageCache, folio: &LockedFolio) {
         debug_assert!(!folio.is_mapped() && !folio.is_under_writeback());
-        cache.count_clean(folio, folio.clear_dirty(u64::MAX));
+        let dirty = folio.clear_dirty(u64::MAX);
+        tell!("drops {folio}{}", if dirty != 0 { ", which is dirty" } else { "" });
+        cache.count_clean(folio, dirty);
         folio.detach();
         let removed = self.index.write().remove(folio.index());
         debug_assert!(removed.is_some_and(|removed| Arc::ptr_eq(&removed, folio.folio())));
@@ -115,6 +118,7 @@ impl AddressSpace {
     /// maps it, and it is not under writeback.
     pub fn replace(&self, cache: &PageCache, old: &LockedFolio, frames: Arc<Frames>, private: Option<FolioPrivate>) {
         debug_assert!(old.is_attached() && !old.is_mapped() && !old.is_under_writeback());
+        tell!("moves {old} to other frames");
         let new = old.copy_to(frames, private);
         // Dirty blocks are the copy's now: the count and the marks stay.
         old.clear_dirty(u64::MAX);
@@ -152,6 +156,7 @@ impl AddressSpace {
         debug_assert!(!folio.is_mapped_writable() || mutant(Mutant::NoWrprotectBeforeCopy));
         let blocks = folio.clear_dirty(u64::MAX);
         cache.count_clean(folio, blocks);
+        tell!("takes the dirty blocks of {folio} to write them");
         folio.set_writeback();
         let mut index = self.index.write();
         index.set_mark(folio.index(), Mark::Dirty, false);
@@ -168,6 +173,7 @@ impl AddressSpace {
 
     /// The writeback of a folio has ended, well or not.
     pub(crate) fn end_writeback(&self, folio: &Folio) {
+        tell!("ends the writeback of {folio}");
         self.index.write().set_mark(folio.index(), Mark::Writeback, false);
         folio.end_writeback();
     }

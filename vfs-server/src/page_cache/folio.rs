@@ -21,11 +21,13 @@ use crate::inode::Inode;
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use core::any::Any;
+use core::fmt;
 use core::ops::{Deref, Range};
 use core::sync::atomic::AtomicU32;
 use pager_abi::PAGE_SIZE;
 use platform::frame::Frames;
 use platform::lockdep::FOLIO;
+use platform::name_object;
 use platform::sync::{BitLock, Bits};
 
 /// log2 of the most pages of a folio.
@@ -70,6 +72,22 @@ pub struct Folio {
     private: Option<FolioPrivate>,
 }
 
+/// "folio 1 of inode 12": its first page and its file.
+impl fmt::Display for Folio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.inode.upgrade() {
+            Some(inode) => write!(f, "folio {} of inode {}", self.index, inode.ino),
+            None => write!(f, "folio {} of a forgotten inode", self.index),
+        }
+    }
+}
+
+impl fmt::Display for LockedFolio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&*self.folio, f)
+    }
+}
+
 /// What a file system keeps of each folio (Linux: `folio->private`): sector states, for example. It
 /// is changed under the folio lock, by cells of [`platform::sync`].
 pub type FolioPrivate = Box<dyn Any + Send + Sync>;
@@ -96,6 +114,7 @@ impl Folio {
             frames,
             private: inode.operations().folio_private(),
         });
+        name_object!(folio.state.object(), "folio lock of {folio}");
         folio.state.lock(&FOLIO, index);
         LockedFolio { folio, held: true }
     }

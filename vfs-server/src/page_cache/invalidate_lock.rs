@@ -50,6 +50,14 @@ impl InvalidateLock {
         }
     }
 
+    /// Its address, by which the explorer knows it.
+    pub fn object(&self) -> usize {
+        match self {
+            Self::ReadWrite(lock) => lock.object(),
+            Self::TwoState(lock) => lock.object(),
+        }
+    }
+
     /// Waits until nobody blocks.
     #[inline]
     pub fn add(&self) -> AddGuard<'_> {

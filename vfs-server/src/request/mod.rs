@@ -36,6 +36,7 @@ use pager_abi::socket::NO_WAIT;
 use pager_abi::{COPY_ATOMIC, Cookie, Tag};
 use platform::client;
 use platform::host::CopyError;
+use platform::tell;
 use platform::thread::{now_ns, realtime_ns};
 use platform::waits::{self, Doing};
 use syscall::flag::MapFlags;
@@ -183,7 +184,10 @@ impl Server {
         let mut pace = Pace::AtOnce;
         let mut outcome = self.with_memory(|| self.dispatch(&request, &mut pace));
         match &outcome {
-            Err(Error::Retry(_)) => self.counters.retries.inc(),
+            Err(Error::Retry(offset)) => {
+                tell!("has let go of everything: byte {offset} of the client's buffer is not resident");
+                self.counters.retries.inc();
+            }
             Err(error) => {
                 if let Error::Corrupt(what) = error {
                     log::error!("corrupt: {what}");
