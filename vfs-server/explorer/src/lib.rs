@@ -14,9 +14,11 @@
 //! | [`strategy`] | how the next run differs from the ones before |
 //! | [`explore`](mod@explore) | runs, counted, until one fails |
 //! | [`oracle`] | what may be expected of a file, and whether a run kept it |
+//! | [`experiments`] | the table of what there is to explore |
 //! | [`report`] | what a person sees of a run: diagram, page, verdict |
 #![deny(unsafe_code)]
 
+pub mod experiments;
 pub mod explore;
 pub mod oracle;
 pub mod report;
