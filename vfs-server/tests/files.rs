@@ -4,6 +4,7 @@ mod common;
 
 use common::{Rig, open, pattern};
 use pager_abi::file_verb::FileVerb;
+use std::sync::atomic::Ordering;
 use syscall::error::*;
 use syscall::flag::*;
 
@@ -319,4 +320,30 @@ fn an_unknown_request_is_refused() {
     let client = rig.client();
     assert_eq!(client.call(0, [12345, 0, 0], 0).map(|_| ()), Err(ENOSYS));
     assert_eq!(client.read(99, 0, 1), Err(EBADF));
+}
+
+/// The block with the new end is on its way to the disk for the first time while the file is cut: what
+/// it takes there past the end must not come back.
+#[test]
+fn a_cut_that_meets_the_first_writeback_of_a_block_leaves_zeros_behind() {
+    let rig = Rig::default();
+    let client = rig.client();
+    let file = open(&client, "a");
+    rig.disk.hold_writes.store(true, Ordering::SeqCst);
+    client.write(file, 0, &[7; 4096]).unwrap();
+    let (syncing, cutting) = (client.thread(), client.thread());
+    let syncing = std::thread::spawn(move || syncing.fsync(file));
+    // Nobody can be asked whether it is under writeback: a cut that comes too early finds it dirty,
+    // and the test proves nothing.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let cutting = std::thread::spawn(move || cutting.truncate(file, 100));
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    rig.disk.hold_writes.store(false, Ordering::SeqCst);
+    syncing.join().unwrap().unwrap();
+    cutting.join().unwrap().unwrap();
+    client.fsync(file).unwrap();
+    rig.drop_caches(&client);
+    client.truncate(file, 4096).unwrap();
+    let seen = client.read(file, 0, 4096).unwrap();
+    assert!(seen[..100] == [7; 100] && seen[100..].iter().all(|&byte| byte == 0));
 }

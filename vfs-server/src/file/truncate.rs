@@ -85,13 +85,7 @@ impl Server {
     /// size is published.
     fn cut_tail(&self, inode: &Arc<Inode>, size: u64) -> Result<Option<LockedFolio>> {
         let page = size >> PAGE_SHIFT;
-        let block_size = 1u64 << inode.mapping.block_shift();
-        let has_data = size < inode.size()
-            && size % block_size != 0
-            && matches!(
-                inode.operations().map_blocks(inode, size / block_size, 1)?.state,
-                MappingState::Written { .. }
-            );
+        let mut has_data = last_block_has_data(inode, size)?;
         loop {
             let folio = if has_data {
                 let once = ReadaheadState::new();
@@ -110,6 +104,13 @@ impl Server {
             }
             folio.wait_writeback();
             let cut = (size - folio.position()) as usize;
+            if !has_data && last_block_has_data(inode, size)? {
+                // It has reached the disk meanwhile, with the bytes that are cut off.
+                has_data = true;
+                if !folio.is_uptodate(cut - 1..cut) {
+                    continue;
+                }
+            }
             tell!("zeroes {folio} behind {size}");
             folio.frames().zero(cut..folio.len());
             let kept = folio.blocks_touched(0..cut);
@@ -167,4 +168,14 @@ impl Server {
     pub(crate) fn drop_all_folios(&self, inode: &Inode) {
         self.drop_folios(inode, 0, Mapped::NoMore);
     }
+}
+
+/// Whether a cut to `size` leaves a part of a block that has data on the disk.
+fn last_block_has_data(inode: &Inode, size: u64) -> Result<bool> {
+    let block_size = 1u64 << inode.mapping.block_shift();
+    if size >= inode.size() || size % block_size == 0 {
+        return Ok(false);
+    }
+    let mapping = inode.operations().map_blocks(inode, size / block_size, 1)?;
+    Ok(matches!(mapping.state, MappingState::Written { .. }))
 }
