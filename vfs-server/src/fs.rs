@@ -467,7 +467,9 @@ pub trait FileOperations: Send + Sync {
     /// Writes bytes of `from` at `iocb.position`, or at the end of the file; takes what locks it
     /// needs. How many were written and why no more: the caller, with no lock held, brings the
     /// client's buffer in or waits for memory, and calls again for the rest.
-    fn write_iter(&self, file: &Filemap<'_>, iocb: &mut Kiocb, from: &mut IovIter) -> Written;
+    fn write_iter(&self, file: &Filemap<'_>, iocb: &mut Kiocb, from: &mut IovIter<'_>) -> Written;
+    /// Where the bytes shall be when `write_iter` is called.
+    fn bytes(&self) -> BytesFrom;
     /// The first hole or data at or after `from`.
     fn llseek(&self, file: &Filemap<'_>, from: u64, what: SeekWhat) -> Result<u64>;
 }
@@ -484,4 +486,5 @@ pub struct Rename<'a> {
     pub replaced: Option<&'a Inode>,
 }
 
+pub use crate::file::iov_iter::BytesFrom;
 pub use crate::inode::Inode;

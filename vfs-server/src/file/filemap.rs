@@ -73,8 +73,28 @@ impl<'a> Filemap<'a> {
         }
     }
 
+    /// To wait for folios with, in one operation.
+    pub fn patience(&self) -> Patience<'a> {
+        Patience { server: self.server, deadline: None }
+    }
+
     /// Drops what lies past `size`: the caller answers for it that nobody else's data is there.
     pub fn truncate_pagecache(&self, size: u64) {
         self.server.truncate_pagecache(self.inode, size);
+    }
+}
+
+/// How long an operation that keeps its inode lock waits for folios, all its waits together.
+pub struct Patience<'a> {
+    server: &'a Server,
+    deadline: Option<u64>,
+}
+
+impl Patience<'_> {
+    /// Waits until there may be a folio, with no folio locked; false: it has taken too long.
+    pub fn wait(&mut self) -> bool {
+        let deadline = self.server.memory_deadline();
+        let deadline = *self.deadline.get_or_insert(deadline);
+        self.server.wait_for_folio(deadline)
     }
 }

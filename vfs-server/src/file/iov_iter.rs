@@ -1,12 +1,13 @@
 //! What a write path of a file system's own is called with: where to write, and the client's bytes.
 //!
 //! Owns: [`Kiocb`], which lives in the request's progress and so survives RETRY, and [`IovIter`], which
-//! copies from the client and never faults. Does not own: the write path.
+//! copies from the client, or from what was staged of its bytes, and never faults. Does not own: the
+//! write path, the staging.
 
+use super::staging::Staged;
 use crate::error::{Error, Result};
 use crate::page_cache::LockedFolio;
 use crate::request::buffer_error;
-use pager_abi::COPY_ATOMIC;
 use platform::client::Request;
 use platform::host::{self, CopyError};
 
@@ -29,8 +30,6 @@ pub struct Restart {
     pub need_inode_lock: bool,
     /// The most bytes that an attempt has written.
     pub written2: usize,
-    /// Attempts that found the client's buffer missing.
-    pub attempts: u32,
 }
 
 /// What one call of `write_iter` did.
@@ -43,18 +42,38 @@ pub struct Written {
     pub error: Option<Error>,
 }
 
+/// Where the bytes of a write are when a write path of a file system's own is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BytesFrom {
+    /// In the client's buffer: a page of it may be missing while locks are held.
+    Client,
+    /// In the server's memory, all of them.
+    ServerMemory,
+}
+
 /// The bytes of a client's buffer that are still to be written (Linux: `struct iov_iter`).
-#[derive(Clone, Copy, Debug)]
-pub struct IovIter {
-    request: Request,
+#[derive(Clone, Copy)]
+pub struct IovIter<'a> {
+    source: Source<'a>,
     offset: usize,
     count: usize,
 }
 
-impl IovIter {
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Client(Request),
+    Staged(&'a Staged),
+}
+
+impl<'a> IovIter<'a> {
     /// `count` bytes of the request's buffer from `offset` on.
-    pub(crate) fn new(request: Request, offset: usize, count: usize) -> Self {
-        Self { request, offset, count }
+    pub(crate) fn of_client(request: Request, offset: usize, count: usize) -> Self {
+        Self { source: Source::Client(request), offset, count }
+    }
+
+    /// What was staged from `offset` of a request's buffer on.
+    pub(crate) fn of_staged(staged: &'a Staged, offset: usize) -> Self {
+        Self { source: Source::Staged(staged), offset, count: staged.end() - offset }
     }
 
     /// Bytes left.
@@ -80,40 +99,33 @@ impl IovIter {
     /// there; consumes nothing. The number is smaller than `len` where a page is missing.
     pub fn copy_to_folio(&self, folio: &LockedFolio, offset: usize, len: usize) -> Result<usize> {
         let len = len.min(self.count);
-        let there = self.injected(len);
-        Self::copied(folio.frames().copy_from_client(offset, there, self.request, self.offset), there)
-    }
-
-    /// Copies the next bytes to the server's own memory, likewise.
-    pub fn copy_to_memory(&self, to: &mut [u8]) -> Result<usize> {
-        let len = to.len().min(self.count);
-        let there = self.injected(len);
-        let mut at = 0;
-        for piece in to[..there].chunks_mut(COPY_ATOMIC) {
-            let copied = Self::copied(self.request.copy_in(self.offset + at, piece), piece.len())?;
-            at += copied;
-            if copied < piece.len() {
-                break;
+        match self.source {
+            Source::Staged(staged) => {
+                staged.copy_to(self.offset, folio.frames(), offset, len);
+                Ok(len)
+            }
+            Source::Client(request) => {
+                let there = injected(len);
+                copied(folio.frames().copy_from_client(offset, there, request, self.offset), there)
             }
         }
-        Ok(at)
     }
 
     /// The page of the next byte is missing: drop every lock and answer this.
     pub fn retry(&self) -> Error {
         buffer_error(CopyError::NotResident { copied: 0 }, self.offset)
     }
+}
 
-    fn copied(outcome: Result<(), CopyError>, len: usize) -> Result<usize> {
-        match outcome {
-            Ok(()) => Ok(len),
-            Err(CopyError::NotResident { copied }) => Ok(copied.min(len)),
-            Err(error) => Err(error.into()),
-        }
+fn copied(outcome: Result<(), CopyError>, len: usize) -> Result<usize> {
+    match outcome {
+        Ok(()) => Ok(len),
+        Err(CopyError::NotResident { copied }) => Ok(copied.min(len)),
+        Err(error) => Err(error.into()),
     }
+}
 
-    /// Fault injection: the second half may be missing.
-    fn injected(&self, len: usize) -> usize {
-        if host::choose(2, "client buffer") == 0 { len } else { len / 2 }
-    }
+/// Fault injection: the second half of a client's buffer may be missing.
+pub(super) fn injected(len: usize) -> usize {
+    if host::choose(2, "client buffer") == 0 { len } else { len / 2 }
 }

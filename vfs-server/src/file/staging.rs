@@ -7,6 +7,7 @@
 //! be seen without the rest: a write is atomic to other writes. So a round that is more than one
 //! all-or-nothing COPY is collected here first, over as many RETRYs as it takes.
 
+use super::iov_iter::injected;
 use crate::error::{Error, Result};
 use crate::request::buffer_error;
 use alloc::vec::Vec;
@@ -57,7 +58,12 @@ impl Staged {
         while self.filled < self.len {
             let (frames, offset) = self.at(self.filled).ok_or(Error::Invalid("the end of a staged round"))?;
             let count = (self.len - self.filled).min(frames.len() - offset);
-            match frames.copy_from_client(offset, count, request, self.start + self.filled) {
+            let there = injected(count);
+            match frames.copy_from_client(offset, there, request, self.start + self.filled) {
+                Ok(()) if there < count => {
+                    self.filled += there;
+                    return Err(Error::Retry(self.start + self.filled));
+                }
                 Ok(()) => self.filled += count,
                 Err(CopyError::NotResident { copied }) => {
                     self.filled += copied.min(count);
@@ -72,6 +78,11 @@ impl Staged {
     /// Whether every byte from `offset` of the client's buffer on is here, as far as it goes.
     pub(crate) fn holds(&self, offset: usize) -> bool {
         self.filled == self.len && (self.start..self.end()).contains(&offset)
+    }
+
+    /// Whether the byte at `offset` of the client's buffer is or will be among these.
+    pub(crate) fn covers(&self, offset: usize) -> bool {
+        (self.start..self.end()).contains(&offset)
     }
 
     /// Offset in the client's buffer past the last byte.

@@ -23,7 +23,7 @@ use super::fill::page_bytes;
 use super::iov_iter::{IovIter, Kiocb};
 use super::staging::Staged;
 use crate::error::{Error, Result};
-use crate::fs::{FileOperations, InlineWritten, WriteBegun, WriteTarget};
+use crate::fs::{BytesFrom, FileOperations, InlineWritten, WriteBegun, WriteTarget};
 use crate::inode::Inode;
 use crate::open_file::OpenFile;
 use crate::page_cache::{FolioOrigin, LockedFolio, PAGE_SHIFT};
@@ -149,10 +149,24 @@ impl Server {
             if room == 0 {
                 return Err(Error::FileTooBig);
             }
-            let count = (len - progress.done).min(room.min(usize::MAX as u64) as usize);
-            let mut from = IovIter::new(request, progress.done, count);
-            let written = own.write_iter(&file, iocb, &mut from);
+            let count = (len - progress.done).min(usize::try_from(room).unwrap_or(usize::MAX));
+            let written = match own.bytes() {
+                BytesFrom::Client => {
+                    own.write_iter(&file, iocb, &mut IovIter::of_client(request, progress.done, count))
+                }
+                BytesFrom::ServerMemory => {
+                    if progress.staged.as_ref().is_none_or(|staged| !staged.covers(progress.done)) {
+                        progress.staged = Staged::new(progress.done, count.min(ROUND_MAX));
+                    }
+                    let staged = progress.staged.as_mut().ok_or(Error::NoFolio)?;
+                    staged.fill(request)?;
+                    own.write_iter(&file, iocb, &mut IovIter::of_staged(staged, progress.done))
+                }
+            };
             progress.done += written.count;
+            if progress.staged.as_ref().is_some_and(|staged| !staged.holds(progress.done)) {
+                progress.staged = None;
+            }
             if written.count > 0 {
                 self.touch_modified(inode);
             }
@@ -197,10 +211,8 @@ impl Server {
             match (done.error, round.source) {
                 (None, _) => {}
                 (Some(Error::NoFolio), Source::Staged(_)) => {
-                    let deadline =
-                        *deadline.get_or_insert_with(|| now_ns().saturating_add(self.config.memory_deadline_ns));
-                    self.counters.memory_waits.inc();
-                    if !self.page_cache.wait_for_room(deadline) && now_ns() >= deadline {
+                    let deadline = *deadline.get_or_insert_with(|| self.memory_deadline());
+                    if !self.wait_for_folio(deadline) {
                         return Done { written, error: Some(Error::NoMemory) };
                     }
                 }
@@ -208,6 +220,17 @@ impl Server {
             }
         }
         Done { written, error: None }
+    }
+
+    /// When an operation that finds no folio gives up, if it begins to wait now.
+    pub(crate) fn memory_deadline(&self) -> u64 {
+        now_ns().saturating_add(self.config.memory_deadline_ns)
+    }
+
+    /// Waits until there may be a free folio; false: there was none until the deadline.
+    pub(crate) fn wait_for_folio(&self, deadline: u64) -> bool {
+        self.counters.memory_waits.inc();
+        self.page_cache.wait_for_room(deadline) || now_ns() < deadline
     }
 
     /// Writes where `write_begin` decides that the bytes go; shortens `round` if the disk has no room

@@ -48,6 +48,12 @@ mutants! {
     SectorStateClearedLate = "k8-sector-state-cleared-late",
     /// Writeback goes by a size that it read before it locked the folio.
     WritebackWithStaleSize = "k9-writeback-with-stale-size",
+    /// The client's bytes are copied under the locks: a missing page leaves half a write behind.
+    BytesCopiedUnderLocks = "k10-bytes-copied-under-locks",
+    /// Seeks take sectors under writeback for holes.
+    SeekForgetsWriteback = "k13-seek-forgets-writeback",
+    /// A write of several passes holds the inode lock shared.
+    PassesUnderSharedLock = "torn-passes-under-shared-lock",
     /// Reclaim looks at the dirty bit without the folio lock.
     ReclaimTestsDirtyUnlocked = "k15-reclaim-tests-dirty-unlocked",
     /// Writeback that ends late sets the size on the disk back to what it was before a truncate.
