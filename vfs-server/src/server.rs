@@ -174,6 +174,11 @@ impl Server {
         true
     }
 
+    /// What it was started with, within the bounds that it needs.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Pages of file data in memory.
     pub fn cached_pages(&self) -> usize {
         self.page_cache.used()

@@ -324,7 +324,7 @@ impl Server {
     }
 
     /// The body of a completion thread.
-    pub(crate) fn completion_thread(&self) {
+    pub fn completion_thread(&self) {
         let done = &self.writeback.done;
         loop {
             let next = done.arrivals.wait_for("I/O to complete", || match self.next_done() {

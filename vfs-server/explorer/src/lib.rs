@@ -13,16 +13,20 @@
 //! | [`runtime`] | tasks, memory, the trace: the deterministic platform |
 //! | [`strategy`] | how the next run differs from the ones before |
 //! | [`explore`](mod@explore) | runs, counted, until one fails |
+//! | [`world`] | disk, server and clients on the runtime: what most scenarios are made of |
 //! | [`oracle`] | what may be expected of a file, and whether a run kept it |
+//! | [`experiments`] | the table of what there is to explore |
 //! | [`report`] | what a person sees of a run: diagram, page, verdict |
 #![deny(unsafe_code)]
 
+pub mod experiments;
 pub mod explore;
 pub mod oracle;
 pub mod report;
 pub mod runtime;
 pub mod scenario;
 pub mod strategy;
+pub mod world;
 
 pub use explore::{Budget, Progress, Report, Verdict, explore};
 pub use runtime::{Decision, Explorer, Observer, Trace};

@@ -7,7 +7,7 @@ use crate::WOKEN;
 use crate::machine::{Machine, Waiter, copy_unit};
 use crate::memory::PAGE;
 use pager_abi::Tag;
-use pager_abi::fault::Access;
+use pager_abi::fault::{Access, regular_cqe};
 use pager_core::{
     BounceDirection, BounceStep, Buffer, Fault, FaultOutcome, NewRequest, Origin, Rights, VirtPage, VspaceId, WaiterId,
     Wake,
@@ -16,6 +16,7 @@ use platform::sync::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use syscall::Error;
+use syscall::error::EINTR;
 use syscall::schemev2::{Cqe, Opcode, Sqe};
 
 /// The result of a system call; the error is an errno.
@@ -37,6 +38,8 @@ pub struct Client {
     pub(crate) cpu: usize,
     buffer: u64,
     retries: Mutex<Vec<u64>>,
+    /// The request that it waits for.
+    current: Mutex<Option<Tag>>,
 }
 
 pub(crate) struct Process {
@@ -64,12 +67,39 @@ impl Client {
     fn thread_of(machine: &Arc<Machine>, process: Arc<Process>) -> Self {
         let buffer = process.next_buffer.fetch_add(BUFFER_STRIDE, Ordering::Relaxed);
         let (id, waiter, cpu) = machine.new_thread();
-        Self { machine: machine.clone(), process, id, waiter, cpu, buffer, retries: Mutex::new(&WOKEN, Vec::new()) }
+        Self {
+            machine: machine.clone(),
+            process,
+            id,
+            waiter,
+            cpu,
+            buffer,
+            retries: Mutex::new(&WOKEN, Vec::new()),
+            current: Mutex::new(&WOKEN, None),
+        }
     }
 
     /// Byte offsets in its buffer at which the server has let go of the last request (RETRY).
     pub fn take_retries(&self) -> Vec<u64> {
         std::mem::take(&mut *self.retries.lock())
+    }
+
+    /// A signal: if the thread waits for the answer to a request with a buffer, it goes on with `EINTR`, and the
+    /// server's answer will go nowhere. Whether it did. For another task to call.
+    pub fn interrupt(&self) -> bool {
+        let Some(tag) = *self.current.lock() else { return false };
+        let waited = self.machine.change(|pager, _, revoked| {
+            let waits = pager.request_buffer(tag).is_some_and(|(waiter, _)| waiter == self.id);
+            if waits {
+                pager.detach(tag, self.id, revoked);
+            }
+            waits
+        });
+        if waited {
+            let result = Error::mux(Err(Error::new(EINTR))) as u64;
+            self.waiter.give(Wake::Answer(regular_cqe(tag, result)));
+        }
+        waited
     }
 
     // --- faults and requests ------------------------------------------------------------------
@@ -116,6 +146,13 @@ impl Client {
             .machine
             .change(|pager, _, _| pager.submit(self.machine.socket, &new, 0))
             .map_err(|error| error.errno())?;
+        *self.current.lock() = Some(tag);
+        let answer = self.answer(tag, buffer);
+        *self.current.lock() = None;
+        answer
+    }
+
+    fn answer(&self, tag: Tag, buffer: Option<Buffer>) -> CallResult<Cqe> {
         loop {
             match self.wait() {
                 Wake::Answer(cqe) => return Ok(cqe),

@@ -68,7 +68,7 @@ impl<T> Waiter<T> {
         Arc::new(Self { got: Mutex::new(&WOKEN, None), queue: WaitQueue::new() })
     }
 
-    fn give(&self, what: T) {
+    pub(crate) fn give(&self, what: T) {
         *self.got.lock() = Some(what);
         self.queue.wake_all();
     }

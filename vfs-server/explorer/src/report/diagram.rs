@@ -2,7 +2,8 @@
 //!
 //! Drawn are the operations, the steps that the code tells of, injected errors, and the locks that
 //! somebody waited for (who took them, who waited, who gave them back); every other lock is left
-//! to the page ([`super::html`]). The numbers on the left are the decisions of the schedule.
+//! to the page ([`super::html`]). The numbers on the left count the steps, from one switch point to
+//! the next.
 
 use super::columns::{share, width, wrap};
 use super::told::{Broken, LaneId, LockId, Target, ToldRun, What};

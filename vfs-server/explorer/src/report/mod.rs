@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`told`] | one run as data: lanes, steps in words, locks, folios, what broke |
 //! | [`recorder`] | makes that of what happens, one thing after the other |
+//! | [`listener`] | feeds it from a replay |
 //! | [`requests`] | lets each column follow a client's request through the tasks that serve it |
 //! | [`columns`] | words laid out in columns of a bounded width |
 //! | [`diagram`] | the `cpu1 | cpu2` interleaving, as plain text |
@@ -17,6 +18,7 @@
 pub mod columns;
 pub mod diagram;
 pub mod html;
+pub mod listener;
 pub mod numbers;
 pub mod recorder;
 pub mod requests;

@@ -85,7 +85,12 @@ impl Recorder {
         &mut self.names
     }
 
-    /// Scheduling decision number `step` lets `lane` run.
+    /// What follows belongs to step `step`.
+    pub fn at_step(&mut self, step: u32) {
+        self.step = step;
+    }
+
+    /// From step `step` on `lane` runs.
     pub fn decide(&mut self, step: u32, lane: LaneId, switch: Switch) {
         self.step = step;
         self.run.preemptions += usize::from(switch == Switch::Preempts);

@@ -68,7 +68,7 @@ pub struct Lock {
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// The scheduling decision that it belongs to, from 1 on.
+    /// The piece of execution between two switch points that it belongs to, from 1 on.
     pub step: u32,
     /// Who did it.
     pub lane: LaneId,

@@ -32,6 +32,8 @@ const GRAIN: usize = 16;
 const FINE_CLASSES: usize = FINE_MAX / GRAIN + 1;
 /// Blocks that are aligned to their size, a power of two below a page: 32, 64, .., 2048.
 const ALIGNED_CLASSES: usize = 12;
+/// Pages from the start of the pages on among which frames are told from other memory; sets 16 MiB.
+const FRAME_PAGES: usize = 4096;
 /// Runs of pages up to this many come from a list of their own.
 const RUN_MAX: usize = 256;
 
@@ -42,6 +44,8 @@ struct Heap {
     pages_top: usize,
     /// Frames that are handed out, in pages; see [`super::host`].
     frames_out: usize,
+    /// Which pages they are, a bit each.
+    frames: [u64; FRAME_PAGES / 64],
     fine: [usize; FINE_CLASSES],
     aligned: [usize; ALIGNED_CLASSES],
     runs: [usize; RUN_MAX + 1],
@@ -259,6 +263,7 @@ pub unsafe fn clear() {
             small_top: BASE + size_of::<Heap>(),
             pages_top: PAGES_BASE,
             frames_out: 0,
+            frames: [0; FRAME_PAGES / 64],
             fine: [0; FINE_CLASSES],
             aligned: [0; ALIGNED_CLASSES],
             runs: [0; RUN_MAX + 1],
@@ -323,4 +328,29 @@ impl Snapshot {
 pub unsafe fn frames_out() -> &'static Cell<usize> {
     // SAFETY: the heap is mapped and this thread has it for itself; `Cell<usize>` is a `usize`.
     unsafe { &*(&raw const (*heap()).frames_out).cast::<Cell<usize>>() }
+}
+
+/// Notes that a run of pages is handed out as frames, or that it is no more.
+///
+/// # Safety
+/// This thread is inside.
+pub unsafe fn set_frames(address: usize, pages: usize, handed_out: bool) {
+    // SAFETY: the heap is mapped and this thread has it for itself.
+    let frames = unsafe { &mut (*heap()).frames };
+    for page in address.wrapping_sub(PAGES_BASE) / PAGE..address.wrapping_sub(PAGES_BASE) / PAGE + pages {
+        let Some(word) = frames.get_mut(page / 64) else { panic!("more memory than frames are told from") };
+        let bit = 1 << (page % 64);
+        *word = if handed_out { *word | bit } else { *word & !bit };
+    }
+}
+
+/// Whether the page at `address` is handed out as a frame.
+///
+/// # Safety
+/// The region is mapped, and this thread has it for itself.
+pub unsafe fn is_frame(address: usize) -> bool {
+    let page = address.wrapping_sub(PAGES_BASE) / PAGE;
+    // SAFETY: the caller's contract.
+    let frames = unsafe { &(*heap()).frames };
+    frames.get(page / 64).is_some_and(|word| word >> (page % 64) & 1 == 1)
 }

@@ -54,6 +54,12 @@ fn touch_pool(access: Access) {
     ExplorerHost::touch(&LEAF, &raw const FRAME_POOL as usize, access);
 }
 
+/// Whether the page at `address` is a frame that is handed out and was not given back.
+pub fn is_frame(address: usize) -> bool {
+    // SAFETY: on a thread that explores, the region is mapped and this thread's.
+    active().is_some() && unsafe { arena::is_frame(address) }
+}
+
 fn frames_layout(order: u8) -> Layout {
     let size = 4096usize << order;
     // A power of two far below isize::MAX for every order that a folio has.
@@ -201,6 +207,10 @@ unsafe impl Host for ExplorerHost {
         }
         // SAFETY: it was just allocated, that long.
         unsafe { memory.write_bytes(POISON, layout.size()) };
+        if arena::holds(memory as usize) {
+            // SAFETY: what lies in the arena was allocated by the thread that is inside.
+            unsafe { arena::set_frames(memory as usize, pages, true) };
+        }
         Some(RawFrames { address: memory as usize, order })
     }
 
@@ -208,6 +218,8 @@ unsafe impl Host for ExplorerHost {
         touch_pool(Access::Write);
         if let Some(runtime) = active().filter(|_| arena::holds(frames.address)) {
             runtime.give_frames(1 << frames.order);
+            // SAFETY: as in `alloc_frames`.
+            unsafe { arena::set_frames(frames.address, 1 << frames.order, false) };
         }
         // SAFETY: it came from `alloc_frames` with this order, and the caller gives it up.
         unsafe { std::alloc::dealloc(frames.address as *mut u8, frames_layout(frames.order)) }

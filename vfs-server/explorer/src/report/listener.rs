@@ -1,0 +1,171 @@
+//! Listens to a replay and has it recorded.
+//!
+//! Owns: which task is which lane, the numbers of the steps, and asking the lock-order checker what
+//! the tasks hold. Does not own: words and names ([`super::recorder`]).
+
+use super::recorder::{HeldLock, Names, Recorder};
+use super::told::{self, Broken, LaneId, Title, ToldRun};
+use crate::runtime::{ChoiceKind, Observer, Role, Switch};
+use crate::scenario::Failure;
+use platform::host::Access;
+use platform::lockdep::{self, LockClass};
+use platform::thread::{TaskId, ThreadKind};
+use platform::waits::{Doing, Wait};
+use std::collections::{BTreeMap, HashMap};
+
+/// Listens to one run.
+pub struct Listener<'a> {
+    recorder: Recorder,
+    lanes: BTreeMap<TaskId, LaneId>,
+    /// Tasks that are busy with an operation of the server.
+    busy: HashMap<TaskId, Doing>,
+    step: u32,
+    /// The step has begun, and nothing of it was heard yet.
+    is_fresh: bool,
+    broken: Option<Broken>,
+    at_step: &'a mut dyn FnMut(u32),
+}
+
+impl<'a> Listener<'a> {
+    /// Listens from the start of a run on; `at_step` is called in each step, by the
+    /// task that does it.
+    pub fn new(title: Title, at_step: &'a mut dyn FnMut(u32)) -> Self {
+        let recorder = Recorder::new(title, Names::default());
+        Self { recorder, lanes: BTreeMap::new(), busy: HashMap::new(), step: 1, is_fresh: true, broken: None, at_step }
+    }
+
+    /// What was heard.
+    pub fn finish(self) -> ToldRun {
+        self.recorder.finish(self.broken)
+    }
+
+    /// The lane of a task, which holds now what the checker says.
+    fn lane(&mut self, task: TaskId) -> Option<LaneId> {
+        let lane = *self.lanes.get(&task)?;
+        if std::mem::take(&mut self.is_fresh) {
+            (self.at_step)(self.step);
+        }
+        let mut held: Vec<HeldLock> = Vec::new();
+        lockdep::for_each_held(task, |class, object| held.push((class, object)));
+        self.recorder.held(lane, &held);
+        Some(lane)
+    }
+}
+
+impl Observer for Listener<'_> {
+    fn task(&mut self, task: TaskId, name: &str, role: Role) {
+        let lane = self.recorder.add_lane(name, role_words(role));
+        self.lanes.insert(task, lane);
+    }
+
+    fn switch(&mut self, task: TaskId, switch: Switch, _number: Option<usize>) {
+        if let Some(lane) = self.lanes.get(&task) {
+            self.recorder.decide(self.step, *lane, switch_of(switch));
+        }
+    }
+
+    fn access(&mut self, task: TaskId, _class: &'static LockClass, _object: usize, _access: Access, _switching: bool) {
+        self.lane(task);
+    }
+
+    fn step_ended(&mut self, _task: TaskId) {
+        // All of them: a task may have released a lock that another one acquired.
+        for task in self.lanes.keys().copied().collect::<Vec<_>>() {
+            self.lane(task);
+        }
+        self.step += 1;
+        self.is_fresh = true;
+        self.recorder.at_step(self.step);
+    }
+
+    fn waits(&mut self, task: TaskId, wait: Option<Wait>) {
+        let (Some(lane), Some(wait)) = (self.lane(task), wait) else { return };
+        let holder = wait.holder.and_then(|holder| self.lanes.get(&holder)).copied();
+        if std::ptr::eq(wait.class, &lockdep::EVENT) {
+            self.recorder.waits_for_event(lane, wait.what, holder);
+        } else {
+            self.recorder.waits_for_lock(lane, (wait.class.name, wait.object), holder);
+        }
+    }
+
+    fn tell(&mut self, task: TaskId, words: &str) {
+        if let Some(lane) = self.lane(task) {
+            self.recorder.tell(lane, words);
+        }
+    }
+
+    fn begin(&mut self, task: TaskId, words: &str) {
+        if let Some(lane) = self.lane(task) {
+            self.recorder.begin(lane, words);
+        }
+    }
+
+    fn end(&mut self, task: TaskId, words: &str) {
+        if let Some(lane) = self.lane(task) {
+            self.recorder.end(lane, words);
+        }
+    }
+
+    fn doing(&mut self, task: TaskId, doing: Option<Doing>) {
+        let Some(lane) = self.lane(task) else { return };
+        if self.busy.remove(&task).is_some() {
+            self.recorder.end(lane, "");
+        }
+        if let Some(doing) = doing {
+            self.recorder.begin(lane, &doing_words(&doing));
+            self.busy.insert(task, doing);
+        }
+    }
+
+    fn chosen(&mut self, task: TaskId, site: &str, n: u32, value: u32, _kind: ChoiceKind) {
+        if let Some(lane) = self.lane(task) {
+            self.recorder.chosen(lane, site, value, n);
+        }
+    }
+
+    fn name_object(&mut self, object: usize, words: &str) {
+        self.recorder.names().name_object(object, words);
+    }
+
+    fn failed(&mut self, failure: &Failure) {
+        let lane = failure.task.map(LaneId).filter(|lane| lane.0 < self.lanes.len());
+        self.broken = Some(Broken { lane, ..broken(failure) });
+    }
+}
+
+fn role_words(role: Role) -> &'static str {
+    match role {
+        Role::Client => "",
+        Role::Server(ThreadKind::FaultWorker) => "answers page faults",
+        Role::Server(ThreadKind::RequestWorker) => "answers requests",
+        Role::Server(ThreadKind::Writeback) => "writes dirty folios",
+        Role::Server(ThreadKind::IoCompletion) => "finishes I/O",
+        Role::Server(ThreadKind::Reclaim) => "takes clean folios back",
+        Role::Server(ThreadKind::Other) => "",
+        Role::Settle => "brings everything to rest",
+    }
+}
+
+fn switch_of(switch: Switch) -> told::Switch {
+    match switch {
+        Switch::Stays => told::Switch::Stays,
+        Switch::Preempts => told::Switch::Preempts,
+        Switch::First | Switch::Takes => told::Switch::Takes,
+    }
+}
+
+fn doing_words(doing: &Doing) -> String {
+    match doing.inode {
+        0 => doing.what.to_owned(),
+        inode => format!("{} of inode {inode}", doing.what),
+    }
+}
+
+fn broken(failure: &Failure) -> Broken {
+    let line = |head: &str, words: &Option<String>| words.as_ref().map(|words| format!("{head}: {words}"));
+    let mut words = failure.words.lines().map(str::trim_end);
+    let summary = words.next().unwrap_or_default().to_owned();
+    let rest = words.filter(|line| !line.is_empty()).map(str::to_owned);
+    let details = rest.chain(line("expected", &failure.expected)).chain(line("seen", &failure.seen)).collect();
+    Broken { kind: failure.kind.clone(), summary, details, lane: None }
+}

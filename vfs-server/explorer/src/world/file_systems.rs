@@ -1,0 +1,48 @@
+//! What a scenario can be mounted on, each with a small image.
+
+use platform::block::BlockDevice;
+use std::sync::{Arc, OnceLock};
+use vfs_server::fs::FileSystem;
+
+/// A file system with a small disk of it.
+pub struct FileSystemKind {
+    /// As experiments and reports call it.
+    pub name: &'static str,
+    /// A fresh disk; called outside the arena, and lives as long as the process.
+    pub image: fn() -> &'static [u8],
+    /// Mounts it for reading and writing, with the options that are not the server's.
+    pub mount: Mount,
+}
+
+/// See [`FileSystemKind::mount`]; the error is for people.
+pub type Mount = fn(Arc<dyn BlockDevice>, &[(&str, &str)]) -> Result<Arc<dyn FileSystem>, String>;
+
+/// ext4 with inline data and metadata checksums, no journal: 256 blocks of 1 KiB, 16 inodes.
+pub static EXT4: FileSystemKind = FileSystemKind { name: "ext4", image: ext4_image, mount: mount_ext4 };
+
+fn ext4_image() -> &'static [u8] {
+    static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
+    IMAGE.get_or_init(|| unpack(include_bytes!("images/ext4-tiny.packed")))
+}
+
+fn mount_ext4(device: Arc<dyn BlockDevice>, options: &[(&str, &str)]) -> Result<Arc<dyn FileSystem>, String> {
+    let options = fs_ext4inline::Options::parse(options.iter().copied()).map_err(|error| error.to_string())?;
+    fs_ext4inline::mount(device, fs_ext4inline::Access::ReadWrite, options)
+        .map(|fs| fs as Arc<dyn FileSystem>)
+        .map_err(|error| error.to_string())
+}
+
+/// A packed image is its length, then runs of bytes that are not all zero: offset, length, bytes.
+/// Numbers have 4 bytes, little-endian. `images/pack.sh` makes them.
+pub fn unpack(packed: &[u8]) -> Vec<u8> {
+    let number = |at: usize| u32::from_le_bytes([packed[at], packed[at + 1], packed[at + 2], packed[at + 3]]) as usize;
+    let mut image = vec![0; number(0)];
+    let mut at = 4;
+    while at < packed.len() {
+        let (offset, len) = (number(at), number(at + 4));
+        at += 8;
+        image[offset..offset + len].copy_from_slice(&packed[at..at + len]);
+        at += len;
+    }
+    image
+}

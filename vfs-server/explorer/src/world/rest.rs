@@ -1,0 +1,90 @@
+//! When all clients have ended: what is read, written back and compared.
+//!
+//! Every file is read whole, which the oracle takes as the last operation of the run. Then all is
+//! written back, the cache is emptied and every file is read again: the disk must hold what the cache
+//! held. At last nothing may be left that leads to memory which was given back.
+
+use super::stage::Stage;
+use crate::oracle::{self, Rules};
+use crate::scenario::Failure;
+use syscall::error::ENOENT;
+use syscall::flag::O_RDONLY;
+
+/// How much is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// The files as clients see them.
+    Read,
+    /// Also what the disk holds when all was written back.
+    WriteBack,
+}
+
+/// More than a file of a scenario has.
+const WHOLE: usize = 64 << 10;
+
+/// Runs undisturbed, as a task.
+pub(super) fn settle(stage: &Stage, depth: Depth) -> Result<(), Failure> {
+    let mut files = Vec::new();
+    for path in stage.log.paths() {
+        if let Some((descriptor, bytes)) = read_whole(stage, &path)? {
+            stage.log.settle(stage.log.file(&path), bytes.clone());
+            files.push((path, descriptor, bytes));
+        }
+    }
+    if depth == Depth::Read {
+        return Ok(());
+    }
+    let client = stage.observer().client();
+    for (_, descriptor, _) in &files {
+        // An error of the run is its client's business; what can be written is written.
+        let _ = client.fsync(*descriptor);
+    }
+    stage.drop_caches();
+    let left = stage.server.cached_pages();
+    if left > 0 {
+        return Err(Failure::new("leak", format!("{left} pages stay in the cache though all is clean and at rest")));
+    }
+    for (path, descriptor, bytes) in &files {
+        let again = client.read(*descriptor, 0, WHOLE).map_err(|errno| unreadable(path, errno))?;
+        if let Some(difference) = difference(bytes, &again) {
+            let words = format!("{path}: the disk does not hold what the cache held: {difference}");
+            return Err(Failure::new("cache-differs-from-disk", words));
+        }
+        client.close(*descriptor);
+    }
+    Ok(())
+}
+
+fn read_whole(stage: &Stage, path: &str) -> Result<Option<(u64, Vec<u8>)>, Failure> {
+    let client = stage.observer().client();
+    let descriptor = match client.open(path, O_RDONLY) {
+        Ok(descriptor) => descriptor,
+        Err(ENOENT) => return Ok(None),
+        Err(errno) => return Err(unreadable(path, errno)),
+    };
+    let bytes = client.read(descriptor, 0, WHOLE).map_err(|errno| unreadable(path, errno))?;
+    Ok(Some((descriptor, bytes)))
+}
+
+fn unreadable(path: &str, errno: i32) -> Failure {
+    Failure::new("unreadable", format!("{path} cannot be read when all has come to rest: errno {errno}"))
+}
+
+fn difference(cache: &[u8], disk: &[u8]) -> Option<String> {
+    if cache.len() != disk.len() {
+        return Some(format!("{} bytes in the cache, {} on the disk", cache.len(), disk.len()));
+    }
+    let at = cache.iter().zip(disk).position(|(cache, disk)| cache != disk)?;
+    Some(format!("byte {at} is {:#04x} in the cache and {:#04x} on the disk", cache[at], disk[at]))
+}
+
+/// What must hold then, on no task.
+pub(super) fn check(stage: &Stage, rules: &Rules) -> Result<(), Failure> {
+    if let Some(words) = stage.machine.dangling() {
+        return Err(Failure::new("dangling-translation", words));
+    }
+    stage.log.look(|history| oracle::check(history, rules)).map_err(|violation| {
+        Failure::new(violation.kind.name(), violation.to_string())
+            .expected(violation.expected.clone(), violation.seen.clone())
+    })
+}

@@ -1,0 +1,84 @@
+//! The parts of a run: machine, server, disk, actors, and the record.
+
+use super::actor::Actor;
+use super::disk::Disk;
+use super::log::Log;
+use guest::Machine;
+use pager_abi::server_verb::ServerVerb;
+use std::sync::{Arc, Mutex, MutexGuard};
+use vfs_server::Server;
+
+/// Everything that a scenario's set-up, clients, tasks and checks can reach. It lies in the arena and
+/// is as set-up left it when a run begins.
+pub struct Stage {
+    /// The kernel with its clients.
+    pub machine: Arc<Machine>,
+    /// The server on the mounted file system.
+    pub server: Arc<Server>,
+    /// Its disk.
+    pub disk: Arc<Disk>,
+    /// What clients did.
+    pub log: Arc<Log>,
+    actors: Vec<Arc<Actor>>,
+    /// What a scenario's tasks note for its checks.
+    notes: Mutex<Vec<String>>,
+}
+
+impl Stage {
+    pub(super) fn new(
+        machine: Arc<Machine>,
+        server: Arc<Server>,
+        disk: Arc<Disk>,
+        log: Arc<Log>,
+        actors: Vec<Arc<Actor>>,
+    ) -> Self {
+        Self { machine, server, disk, log, actors, notes: Mutex::new(Vec::new()) }
+    }
+
+    /// A client of the scenario, in the order in which the script names them.
+    pub fn actor(&self, number: usize) -> &Arc<Actor> {
+        &self.actors[number]
+    }
+
+    /// The clients of the scenario, then the one that looks when all has come to rest.
+    pub fn actors(&self) -> &[Arc<Actor>] {
+        &self.actors
+    }
+
+    /// The client that looks when all has come to rest; set-up may use it too.
+    pub fn observer(&self) -> &Arc<Actor> {
+        match self.actors.last() {
+            Some(observer) => observer,
+            None => unreachable!("a stage has an observer at least"),
+        }
+    }
+
+    /// For set-up: writes everything back and completes it, without a task.
+    pub fn sync(&self) {
+        self.server.write_back_pass();
+        while self.server.complete_pending() > 0 {}
+        if let Err(errno) = self.observer().client().call(0, [pager_abi::file_verb::FileVerb::Syncfs as u64, 0, 0], 0) {
+            panic!("syncfs in set-up: errno {errno}");
+        }
+    }
+
+    /// Drops what of the page cache is clean; pages.
+    pub fn drop_caches(&self) -> usize {
+        let call = self.observer().client().call(0, [ServerVerb::DropCaches as u64, 0, 0], 0);
+        call.map_or(0, |(pages, _)| pages)
+    }
+
+    /// Notes something for the checks of the scenario.
+    pub fn note(&self, what: impl Into<String>) {
+        self.notes_mut().push(what.into());
+    }
+
+    /// What was noted, in order.
+    pub fn notes(&self) -> Vec<String> {
+        self.notes_mut().clone()
+    }
+
+    fn notes_mut(&self) -> MutexGuard<'_, Vec<String>> {
+        self.notes.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
