@@ -1,11 +1,18 @@
 //! The world on a real file system: scenarios run clean, and the same each time.
 
+use explorer::experiments::truncate_fault;
+use explorer::report::{diagram, listener::Listener, requests, told::Title};
 use explorer::strategy::{DefaultPolicy, Random};
 use explorer::world::{Script, Stage, file_systems};
-use explorer::{Budget, Explorer, Strategy, Verdict, explore};
+use explorer::{Budget, Explorer, Scenario, Strategy, Verdict, explore};
 
-fn prepare(script: &Script) -> Explorer {
-    Explorer::prepare(script).unwrap_or_else(|failure| panic!("set-up: {failure}"))
+/// Schedules of each scenario: more in a build that is meant for it.
+fn schedules() -> u64 {
+    std::env::var("SCHEDULES").map_or(1000, |text| text.parse().unwrap())
+}
+
+fn prepare(scenario: &dyn Scenario) -> Explorer {
+    Explorer::prepare(scenario).unwrap_or_else(|failure| panic!("set-up of {}: {failure}", scenario.name()))
 }
 
 /// One client writes what another has mapped.
@@ -22,18 +29,40 @@ fn write_against_load() -> Script {
         .client("loader", |me| _ = me.load("a", 8))
 }
 
-fn assert_clean(script: &Script, strategy: &mut dyn Strategy, schedules: u64) {
-    let mut explorer = prepare(script);
-    let report = explore(&mut explorer, strategy, &Budget::schedules(schedules), |_| {});
-    eprintln!("{:?} snapshot {}", report.progress, explorer.snapshot_len());
-    if let Verdict::Failed(failure, trace) = report.verdict {
-        panic!("{failure}\n{} decisions", trace.decisions.len());
+/// Runs at random; a failure comes with its diagram.
+fn assert_clean(scenario: &dyn Scenario) {
+    let mut explorer = prepare(scenario);
+    let report = explore(&mut explorer, &mut Random::new(1), &Budget::schedules(schedules()), |_| {});
+    eprintln!("{}: {:?} snapshot {}", scenario.name(), report.progress, explorer.snapshot_len());
+    let Verdict::Failed(failure, trace) = report.verdict else { return };
+    // The same again, told.
+    let mut again = Random::new(1);
+    for _ in 1..report.progress.schedules {
+        again.begin();
+        let (outcome, trace) = explorer.run_once(&mut again, None);
+        again.end(&trace, &outcome);
     }
+    again.begin();
+    let mut at_step = |_| {};
+    let mut listener = Listener::new(Title::default(), &mut at_step);
+    let (outcome, told) = explorer.run_once(&mut again, Some(&mut listener));
+    println!("{}", diagram::render(&requests::follow(&listener.finish()), 100));
+    assert_eq!(told.decisions, trace.decisions, "the told run is another: {outcome:?}");
+    panic!("{failure}\n{} decisions", trace.decisions.len());
 }
 
 #[test]
 fn a_write_against_a_load_is_clean() {
-    assert_clean(&write_against_load(), &mut DefaultPolicy::default(), 1);
-    let schedules = std::env::var("SCHEDULES").map_or(2000, |text| text.parse().unwrap());
-    assert_clean(&write_against_load(), &mut Random::new(1), schedules);
+    let mut explorer = prepare(&write_against_load());
+    let report = explore(&mut explorer, &mut DefaultPolicy::default(), &Budget::schedules(2), |_| {});
+    assert!(matches!(report.verdict, Verdict::Exhausted), "{:?}", report.verdict);
+    drop(explorer);
+    assert_clean(&write_against_load());
+}
+
+#[test]
+fn truncate_against_faults_is_clean() {
+    for case in truncate_fault::EXPERIMENT.cases {
+        assert_clean(&*(case.scenario)("zap-under-invalidate"));
+    }
 }

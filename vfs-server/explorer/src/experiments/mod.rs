@@ -4,10 +4,12 @@
 //! Owns: the table that the commands read. One file an experiment; each names itself in [`ALL`].
 //! How to write one: `docs/experiments.md`.
 
+pub mod truncate_fault;
+
 use crate::scenario::Scenario;
 
 /// Every experiment, in the order in which it is listed.
-pub static ALL: &[&Experiment] = &[];
+pub static ALL: &[&Experiment] = &[&truncate_fault::EXPERIMENT];
 
 /// A question about the server's code, and the code it is asked of.
 pub struct Experiment {

@@ -276,6 +276,7 @@ impl Scenario for Script {
         let serving = stage.server.clone();
         stage.machine.serve_inline(Some(Arc::new(move || serving.serve_one() || serving.complete_pending() > 0)));
         (self.set_up)(&stage);
+        stage.name_files();
         stage.sync();
         stage.machine.serve_inline(None);
         stage.disk.set_up_ended();

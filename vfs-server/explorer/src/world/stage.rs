@@ -6,6 +6,7 @@ use super::log::Log;
 use guest::Machine;
 use pager_abi::server_verb::ServerVerb;
 use std::sync::{Arc, Mutex, MutexGuard};
+use syscall::flag::O_RDONLY;
 use vfs_server::Server;
 
 /// Everything that a scenario's set-up, clients, tasks and checks can reach. It lies in the arena and
@@ -59,6 +60,21 @@ impl Stage {
         while self.server.complete_pending() > 0 {}
         if let Err(errno) = self.observer().client().call(0, [pager_abi::file_verb::FileVerb::Syncfs as u64, 0, 0], 0) {
             panic!("syncfs in set-up: errno {errno}");
+        }
+    }
+
+    /// Says which inode has which path, for reports: an object 0 with " = " is an alias.
+    pub(super) fn name_files(&self) {
+        let client = self.observer().client();
+        for path in self.log.paths() {
+            let stat = client.open(&path, O_RDONLY).and_then(|descriptor| {
+                let stat = client.stat(descriptor);
+                client.close(descriptor);
+                stat
+            });
+            if let Ok(stat) = stat {
+                platform::name_object!(0, "inode {} = /{path}", stat.st_ino);
+            }
         }
     }
 
