@@ -1,10 +1,11 @@
-//! The tests that run on this machine: `cargo test` of the workspace's default members.
+//! The tests that run on this machine: `cargo test` of the workspace's default members, and the locks
+//! under loom.
 
 use crate::tally::Tally;
 use crate::workspace::{Workspace, cargo};
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 /// Runs them with their output on the terminal, and counts them.
 ///
@@ -13,9 +14,43 @@ use std::process::Stdio;
 pub fn run(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
     println!("Tests on this machine (cargo test)");
     let mut command = cargo();
+    command.current_dir(&workspace.root).args(["test", "--no-fail-fast"]);
+    count("host", command, tally)
+}
+
+/// What the locks are built with for loom: fast, with the lock-order checker, in a folder of its own.
+const LOOM_BUILD: [&str; 12] = [
+    "--release",
+    "--config",
+    "profile.release.lto='off'",
+    "--config",
+    "profile.release.panic='unwind'",
+    "--config",
+    "profile.release.debug-assertions=true",
+    "--config",
+    "profile.release.codegen-units=8",
+    "--target-dir",
+    "target/loom",
+    "--test=loom",
+];
+
+/// Lets loom check the locks: every interleaving with up to three preemptions.
+///
+/// # Errors
+/// cargo cannot be started.
+pub fn run_loom(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
+    println!("The locks under loom");
+    let mut command = cargo();
+    command.current_dir(&workspace.root).env("RUSTFLAGS", "--cfg loom").args(["test", "--package=platform"]);
+    // One at a time: loom's threads have the numbers 0 to 3 in every test.
+    command.args(LOOM_BUILD).args(["--", "--test-threads=1"]);
+    count("loom", command, tally)
+}
+
+/// Runs a `cargo test` and counts what it says.
+fn count(title: &str, mut command: Command, tally: &mut Tally) -> Result<()> {
     // libtest's summaries are counted, so that the total says what ran.
-    command.current_dir(&workspace.root).args(["test", "--no-fail-fast"]).stdout(Stdio::piped());
-    let mut child = command.spawn().context("cannot start cargo test")?;
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo test")?;
     let stdout = child.stdout.take().context("cargo test has no output")?;
     let (mut passed, mut ignored) = (0, 0);
     for line in BufReader::new(stdout).lines() {
@@ -25,19 +60,19 @@ pub fn run(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
                 passed += p;
                 ignored += i;
             }
-            Line::Failed(name) => tally.check(&format!("host: {name}"), Err(anyhow::anyhow!("failed; see above"))),
+            Line::Failed(name) => tally.check(&format!("{title}: {name}"), Err(anyhow::anyhow!("failed; see above"))),
             // A hundred lines "ok" hide the one that is not.
             Line::Noise => {}
             Line::Other => println!("{line}"),
         }
     }
     let status = child.wait()?;
-    tally.add_passed("host", passed);
+    tally.add_passed(title, passed);
     if ignored > 0 {
-        tally.skip("host", &format!("{ignored} tests are marked as ignored"));
+        tally.skip(title, &format!("{ignored} tests are marked as ignored"));
     }
     let ended = if status.success() { Ok(()) } else { Err(anyhow::anyhow!("it ended with {status}")) };
-    tally.check("host: cargo test succeeds", ended);
+    tally.check(&format!("{title}: cargo test succeeds"), ended);
     Ok(())
 }
 

@@ -40,6 +40,8 @@ pub struct Options {
 enum Part {
     /// cargo test on this machine.
     Host,
+    /// The locks, checked by loom.
+    Loom,
     /// The test programs on our kernel, on disks of several shapes.
     Boot,
     /// Corrupted disks, mounted by our server.
@@ -71,6 +73,14 @@ pub fn run(options: &Options) -> Result<Verdict> {
     let mut tally = Tally::default();
     if wanted(Part::Host) {
         host_tests::run(&workspace, &mut tally)?;
+    }
+    if wanted(Part::Loom) {
+        host_tests::run_loom(&workspace, &mut tally)?;
+    }
+    if ![Part::Boot, Part::Corruption, Part::Interchange, Part::Linux].into_iter().any(wanted) {
+        let verdict = tally.conclude();
+        println!("{:.0} s", start.elapsed().as_secs_f64());
+        return Ok(verdict);
     }
     let guest = compile::guest(&workspace, Profile::Checked, Clients::All)?;
     if wanted(Part::Boot) {

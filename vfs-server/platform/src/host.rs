@@ -4,13 +4,13 @@
 //! the choice is made by the linker (with link-time optimisation a call is then inlined, and
 //! [`Host::point`] of a production host is nothing at all).
 
+use crate::atomic::AtomicU32;
 use crate::lockdep::LockClass;
 use crate::thread::{TaskId, ThreadKind};
 use crate::waits::Doing;
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
-use core::sync::atomic::AtomicU32;
 use pager_abi::{
     Cookie, Tag,
     socket::{Counters, ZapWhat},
@@ -279,13 +279,13 @@ macro_rules! set_host {
 #[doc(hidden)]
 #[allow(missing_docs)]
 pub mod symbols {
+    pub use crate::atomic::AtomicU32;
     pub use crate::lockdep::LockClass;
     pub use crate::thread::{TaskId, ThreadKind};
     pub use crate::waits::Doing;
     pub use alloc::boxed::Box;
     pub use alloc::string::String;
     pub use core::fmt::Arguments;
-    pub use core::sync::atomic::AtomicU32;
     pub use pager_abi::{
         Cookie, Tag,
         socket::{Counters, ZapWhat},

@@ -15,6 +15,7 @@
 //! | [`sync`] | locks with classes, wait queues, ordering atomics |
 //! | [`lockdep`] | the lock order, checked when debug assertions are on |
 //! | [`waits`] | who waits for whom, right now |
+//! | [`mod@atomic`] | the atomics under the locks, which loom can replace |
 //! | [`frame`] | runs of pages whose bytes clients may change at any moment |
 //! | [`block`] | block devices: asynchronous reads, writes and flushes |
 //! | [`client`] | messages: receive, answer, copy, revoke |
@@ -26,6 +27,7 @@
 
 extern crate alloc;
 
+pub mod atomic;
 pub mod block;
 pub mod client;
 pub mod frame;

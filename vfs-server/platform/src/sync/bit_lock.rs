@@ -3,11 +3,11 @@
 //! Linux's `PG_locked` beside the other page flags. Four bytes, because there is one for each
 //! cached folio; the class is given by the caller for the same reason.
 
+use crate::atomic::{AtomicU32, Ordering, constructor};
 use crate::host::{self, Access};
 use crate::lockdep::{self, LockClass};
 use crate::thread::TaskId;
 use crate::waits;
-use core::sync::atomic::{AtomicU32, Ordering};
 
 const LOCKED: u32 = 1 << 0;
 const WAITERS: u32 = 1 << 1;
@@ -25,9 +25,11 @@ impl BitLock {
     /// The bits that belong to the user.
     pub const FLAGS: u32 = 0xfffc;
 
-    /// Free, with `flags` set.
-    pub const fn new(flags: u32) -> Self {
-        Self { word: AtomicU32::new(flags & Self::FLAGS) }
+    constructor! {
+        /// Free, with `flags` set.
+        pub const fn new(flags: u32) -> Self {
+            Self { word: AtomicU32::new(flags & Self::FLAGS) }
+        }
     }
 
     /// The number by which switch points and reports know it: an address.

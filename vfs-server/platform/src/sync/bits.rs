@@ -1,8 +1,8 @@
 //! Sixty-four flags in one word, of which there are many: the class is given by the caller.
 
+use crate::atomic::{AtomicU64, Ordering, constructor};
 use crate::host::{self, Access};
 use crate::lockdep::LockClass;
-use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Flags whose order matters; see [`super::Long`] for the kind that carries its class.
 #[derive(Debug, Default)]
@@ -11,9 +11,11 @@ pub struct Bits {
 }
 
 impl Bits {
-    /// These are set.
-    pub const fn new(bits: u64) -> Self {
-        Self { value: AtomicU64::new(bits) }
+    constructor! {
+        /// These are set.
+        pub const fn new(bits: u64) -> Self {
+            Self { value: AtomicU64::new(bits) }
+        }
     }
 
     #[inline(always)]

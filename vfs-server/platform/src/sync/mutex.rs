@@ -1,5 +1,6 @@
 //! A lock with one holder.
 
+use crate::atomic::{AtomicU32, Ordering, constructor};
 use crate::host::{self, Access};
 use crate::lockdep::{self, LockClass};
 use crate::thread::TaskId;
@@ -7,7 +8,6 @@ use crate::waits;
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Set in the word when somebody may wait; above it is the holder's task number plus one.
 const CONTENDED: u32 = 1;
@@ -30,9 +30,11 @@ pub struct MutexGuard<'a, T: ?Sized> {
 }
 
 impl<T> Mutex<T> {
-    /// A free lock of `class`.
-    pub const fn new(class: &'static LockClass, value: T) -> Self {
-        Self { class, word: AtomicU32::new(0), value: UnsafeCell::new(value) }
+    constructor! {
+        /// A free lock of `class`.
+        pub const fn new(class: &'static LockClass, value: T) -> Self {
+            Self { class, word: AtomicU32::new(0), value: UnsafeCell::new(value) }
+        }
     }
 
     /// The value, when nobody else can refer to the lock.

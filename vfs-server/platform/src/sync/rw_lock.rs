@@ -3,6 +3,7 @@
 //! A task must not take it shared twice: a writer between the two would wait for the first, and
 //! the second for the writer. The lock-order checker refuses it (the class is not its own superior).
 
+use crate::atomic::{AtomicU32, Ordering, constructor, seq_cst};
 use crate::host::{self, Access};
 use crate::lockdep::{self, LockClass};
 use crate::thread::TaskId;
@@ -10,7 +11,6 @@ use crate::waits;
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicU32, Ordering};
 
 /// A writer holds the lock; bits 15..0 are its task number.
 const WRITER: u32 = 1 << 31;
@@ -45,15 +45,17 @@ pub struct WriteGuard<'a, T: ?Sized> {
 }
 
 impl<T> RwLock<T> {
-    /// A free lock of `class`.
-    pub const fn new(class: &'static LockClass, value: T) -> Self {
-        Self {
-            class,
-            state: AtomicU32::new(0),
-            writers_waiting: AtomicU32::new(0),
-            releases: AtomicU32::new(0),
-            sleepers: AtomicU32::new(0),
-            value: UnsafeCell::new(value),
+    constructor! {
+        /// A free lock of `class`.
+        pub const fn new(class: &'static LockClass, value: T) -> Self {
+            Self {
+                class,
+                state: AtomicU32::new(0),
+                writers_waiting: AtomicU32::new(0),
+                releases: AtomicU32::new(0),
+                sleepers: AtomicU32::new(0),
+                value: UnsafeCell::new(value),
+            }
         }
     }
 }
@@ -146,6 +148,7 @@ impl<T: ?Sized> RwLock<T> {
         loop {
             host::touch(self.class, self.object(), Access::Write);
             self.sleepers.fetch_add(1, Ordering::SeqCst);
+            seq_cst();
             let releases = self.releases.load(Ordering::SeqCst);
             let got = attempt(self);
             if !got {
@@ -164,6 +167,7 @@ impl<T: ?Sized> RwLock<T> {
 
     #[inline]
     fn wake_sleepers(&self) {
+        seq_cst();
         if self.sleepers.load(Ordering::SeqCst) != 0 {
             self.releases.fetch_add(1, Ordering::SeqCst);
             host::wake(&self.releases, u32::MAX);

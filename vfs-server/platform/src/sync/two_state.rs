@@ -3,9 +3,9 @@
 //! fallocate and direct I/O hold.
 
 use super::WaitQueue;
+use crate::atomic::{AtomicI32, Ordering, constructor};
 use crate::host::{self, Access};
 use crate::lockdep::{self, LockClass};
-use core::sync::atomic::{AtomicI32, Ordering};
 
 /// Which side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +32,11 @@ pub struct TwoStateGuard<'a> {
 }
 
 impl TwoStateLock {
-    /// A free lock of `class`.
-    pub const fn new(class: &'static LockClass) -> Self {
-        Self { class, holders: AtomicI32::new(0), queue: WaitQueue::new() }
+    constructor! {
+        /// A free lock of `class`.
+        pub const fn new(class: &'static LockClass) -> Self {
+            Self { class, holders: AtomicI32::new(0), queue: WaitQueue::new() }
+        }
     }
 
     /// The number by which switch points and reports know it: an address.

@@ -1,10 +1,10 @@
 //! Waiting for a condition, as Linux's `wait_event` and `wake_up`.
 
+use crate::atomic::{AtomicU32, Ordering, constructor, fence, seq_cst};
 use crate::host::{self, Access};
 use crate::lockdep::EVENT;
 use crate::thread::now_ns;
 use crate::waits;
-use core::sync::atomic::{AtomicU32, Ordering, fence};
 
 /// Tasks that wait until something that others change holds.
 ///
@@ -17,9 +17,11 @@ pub struct WaitQueue {
 }
 
 impl WaitQueue {
-    /// A queue that nobody waits in.
-    pub const fn new() -> Self {
-        Self { tickets: AtomicU32::new(0), sleepers: AtomicU32::new(0) }
+    constructor! {
+        /// A queue that nobody waits in.
+        pub const fn new() -> Self {
+            Self { tickets: AtomicU32::new(0), sleepers: AtomicU32::new(0) }
+        }
     }
 
     /// Waits until `attempt` gives something; `what` is how the wait is reported.
@@ -48,6 +50,7 @@ impl WaitQueue {
             }
             self.touch(Access::Write);
             self.sleepers.fetch_add(1, Ordering::SeqCst);
+            seq_cst();
             let ticket = self.tickets.load(Ordering::SeqCst);
             let result = attempt();
             if result.is_none() && (deadline_ns == u64::MAX || now_ns() < deadline_ns) {

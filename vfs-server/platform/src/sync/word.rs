@@ -1,8 +1,8 @@
 //! Atomics whose order matters to the protocol: every access is a switch point.
 
+use crate::atomic::{AtomicU32, AtomicU64, Ordering, constructor};
 use crate::host::{self, Access};
 use crate::lockdep::LockClass;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 macro_rules! ordered {
     ($(#[$doc:meta])* $name:ident, $atomic:ty, $int:ty) => {
@@ -14,9 +14,11 @@ macro_rules! ordered {
         }
 
         impl $name {
-            /// A cell whose accesses count as accesses to an object of `class`.
-            pub const fn new(class: &'static LockClass, value: $int) -> Self {
-                Self { class, value: <$atomic>::new(value) }
+            constructor! {
+                /// A cell whose accesses count as accesses to an object of `class`.
+                pub const fn new(class: &'static LockClass, value: $int) -> Self {
+                    Self { class, value: <$atomic>::new(value) }
+                }
             }
 
             /// The number by which switch points and reports know it: an address.
