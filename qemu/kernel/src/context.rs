@@ -7,7 +7,7 @@
 use crate::arch::entry::Registers;
 use crate::file::{Description, FileTable};
 use crate::futex;
-use crate::scheme::user::{Request, Retry, Socket};
+use crate::scheme::user::{Request, Retry, Socket, Unlocked};
 use crate::vspace::Vspace;
 use kernel_logic::arena::Id;
 use pager_abi::Tag;
@@ -43,6 +43,8 @@ pub struct Context {
     pub request: Option<Request>,
     /// A request whose server answered RETRY, while the buffer is being faulted in.
     pub retry: Option<Retry>,
+    /// The rest of a server's call that is done without the kernel lock.
+    pub unlocked: Option<Unlocked>,
     /// Pages of the system call's buffers below this address were faulted in already.
     pub prefaulted: usize,
 }
@@ -156,6 +158,7 @@ impl Context {
             incoming: None,
             request: None,
             retry: None,
+            unlocked: None,
             prefaulted: 0,
         }
     }

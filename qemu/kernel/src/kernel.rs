@@ -11,7 +11,7 @@ use crate::sched::{self, Scheduler};
 use crate::scheme::debug::Console;
 use crate::scheme::irq::Interrupts;
 use crate::scheme::user::{SOCKETS_MAX, Socket};
-use crate::syscall::Stop;
+use crate::syscall::{Dispatched, Stop};
 use crate::time::Deadlines;
 use crate::vspace::{VSPACES_MAX, Vspace};
 use alloc::vec::Vec;
@@ -81,7 +81,9 @@ impl Kernel {
 /// `syscall`: the registers are in the current context's frame.
 pub fn on_system_call(cpu: &'static Cpu) -> *mut Frame {
     let mut kernel = KERNEL.lock();
-    crate::syscall::dispatch(&mut kernel, cpu);
+    if crate::syscall::dispatch(&mut kernel, cpu) == Dispatched::Unlocked {
+        kernel = crate::scheme::user::finish(kernel, cpu);
+    }
     sched::leave(kernel, cpu)
 }
 

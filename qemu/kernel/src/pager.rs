@@ -10,10 +10,11 @@
 //! | FMAP with a lazy answer | `scheme::user::call` | [`Kernel::pager_map`] -> `Pager::map` |
 //! | FUNMAP, MPROTECT, MREMAP, fork, death | `vspace` | `pager_unmap`, `pager_protect`, .. |
 //! | request, answer, message | `scheme::user` | `Pager::submit`, `answer`, `receive` |
-//! | ZAP, WRPROTECT, COPY | `scheme::user::copy` | `Pager::revoke`, `copy_unit` |
+//! | ZAP, WRPROTECT, COPY | `scheme::user::unlocked` | `Pager::revoke`, `copy_unit` |
 //!
-//! Everything is under the kernel lock, the flush included; so one revocation is complete before the
-//! next call sees its effect.
+//! Everything is under the kernel lock, the flush included; only the flushes of ZAP and WRPROTECT are waited for
+//! without it (`scheme::user::unlocked`), and whoever takes something away meanwhile waits for them first. So one
+//! revocation is complete before the next call sees its effect.
 
 use crate::arch::cpu::Cpu;
 use crate::arch::paging::{Entry, Flags};
@@ -56,10 +57,29 @@ pub struct Machine<'a> {
     frames: &'a mut Frames<'static>,
 }
 
+/// Translations that the CPUs of a set may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Shootdown {
+    /// A bit each.
+    pub cpus: u64,
+    /// Address of the first page.
+    pub base: usize,
+    /// How many.
+    pub pages: usize,
+}
+
 impl Kernel {
-    /// The pager, and the machine for it.
+    /// The pager, and the machine for it, to take something away: after what another CPU is taking away without the
+    /// lock has been flushed, for one flush at a time is under way.
     #[inline]
     pub fn pager_and_machine(&mut self) -> (&mut Pager, Machine<'_>) {
+        tlb::wait_for_flush();
+        self.pager_and_machine_to_give()
+    }
+
+    /// The same to answer, which waits for no flush.
+    #[inline]
+    pub fn pager_and_machine_to_give(&mut self) -> (&mut Pager, Machine<'_>) {
         (&mut self.pager, Machine { vspaces: &mut self.vspaces, frames: &mut self.frames })
     }
 
@@ -71,15 +91,31 @@ impl Kernel {
 
     fn flush_now(&mut self, revoked: &mut Revoked) -> bool {
         let mut others = false;
-        // One shootdown for each run of entries of one vspace: from its lowest page to its highest.
-        for run in revoked.flush.chunk_by(|a, b| a.0 == b.0) {
-            let low = run.iter().map(|(_, page)| page.0).min().unwrap_or(0);
-            let high = run.iter().map(|(_, page)| page.0).max().unwrap_or(0);
-            let vspace = &self.vspaces[Id::from_raw(run[0].0.0)];
-            others |= tlb::shootdown(vspace.cpus, low as usize * PAGE_SIZE, (high - low) as usize + 1);
+        for shootdown in self.shootdowns_for(revoked) {
+            others |= tlb::shootdown(shootdown.cpus, shootdown.base, shootdown.pages);
         }
         revoked.release(&mut self.pager_and_machine().1);
         others
+    }
+
+    /// What has to be flushed where before the frames of `revoked` are free.
+    pub fn shootdowns_for(&self, revoked: &Revoked) -> Vec<Shootdown> {
+        if revoked.flush.is_empty() {
+            // Bounce buffers: no translation leads to them, but a copy may be in one.
+            return alloc::vec![Shootdown { cpus: tlb::with_copying(0), base: 0, pages: 0 }];
+        }
+        // One for each run of entries of one vspace: from its lowest page to its highest.
+        let runs = revoked.flush.chunk_by(|a, b| a.0 == b.0);
+        runs.map(|run| {
+            let low = run.iter().map(|(_, page)| page.0).min().unwrap_or(0);
+            let high = run.iter().map(|(_, page)| page.0).max().unwrap_or(0);
+            Shootdown {
+                cpus: tlb::with_copying(self.vspaces[Id::from_raw(run[0].0.0)].cpus),
+                base: low as usize * PAGE_SIZE,
+                pages: (high - low) as usize + 1,
+            }
+        })
+        .collect()
     }
 
     /// A fault in a file mapping.

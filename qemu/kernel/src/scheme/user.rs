@@ -3,7 +3,7 @@
 //! Owns: the socket's receivers, what an answer means to the system call that waits for it
 //! ([`Then`]), and the direct way from sender to receiver. Does not own: tags, queues, caps, file
 //! mappings and what is in flight: `pager-core` does. Buffers are lent to a server that does not
-//! page (Redox's way, [`lend`]) and copied by tag for one that does ([`copy`]).
+//! page (Redox's way, [`lend`]) and copied by tag for one that does ([`unlocked`]).
 //!
 //! | | decided by |
 //! |---|---|
@@ -13,16 +13,18 @@
 //! | close against a call in the file | the call holds the open file |
 
 mod call;
-mod copy;
 mod lend;
 mod receive;
 mod receivers;
 mod retry;
+mod unlocked;
+mod verbs;
 
 pub use call::{Mapping, Message, Request, Then};
-pub use copy::socket_call;
 pub use receive::{answer_by_write, receive_by_read};
 pub use retry::Retry;
+pub use unlocked::{Unlocked, finish};
+pub use verbs::socket_call;
 
 use crate::arch::cpu::Cpu;
 use crate::arch::{clock, heap};

@@ -31,6 +31,8 @@ pub enum Stop {
     Fail(Error),
     /// The context waits; its state says for what.
     Wait,
+    /// The call goes on without the kernel lock: [`Context::unlocked`].
+    Unlocked,
 }
 
 impl From<Error> for Stop {
@@ -49,9 +51,18 @@ const SYS_OPENAT_INTO2: usize = SYS_CLASS_PATH | SYS_RET_FILE | 986;
 /// In 0.9.5 the length takes the low bits and the flags those above.
 const OPENAT_LENGTH_BITS: u32 = 32;
 
+/// Whether a system call has ended, or waits, as far as the lock's holder is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dispatched {
+    /// It has.
+    Done,
+    /// It goes on without the lock: [`Context::unlocked`].
+    Unlocked,
+}
+
 /// Runs the system call of the current context.
 #[inline]
-pub fn dispatch(k: &mut Kernel, cpu: &Cpu) {
+pub fn dispatch(k: &mut Kernel, cpu: &Cpu) -> Dispatched {
     let id = k.scheduler.current(cpu);
     let registers = k.contexts[id].registers.get();
     let number = registers.rax;
@@ -60,7 +71,9 @@ pub fn dispatch(k: &mut Kernel, cpu: &Cpu) {
         Ok(value) => k.contexts[id].set_result(Ok(value)),
         Err(Stop::Fail(error)) => k.contexts[id].set_result(Err(error)),
         Err(Stop::Wait) => {}
+        Err(Stop::Unlocked) => return Dispatched::Unlocked,
     }
+    Dispatched::Done
 }
 
 #[inline]

@@ -153,7 +153,7 @@ impl Kernel {
         let pager = self.sockets[socket].pager;
         let mut revoked = Revoked::new();
         let now = clock::coarse_ns();
-        let (core, mut machine) = self.pager_and_machine();
+        let (core, mut machine) = self.pager_and_machine_to_give();
         let answered = core.answer(&mut machine, pager, VspaceId(server.raw()), cqe, &mut revoked, now);
         if !revoked.is_empty() {
             self.flush_revoked(&mut revoked);

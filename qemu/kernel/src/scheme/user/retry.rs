@@ -175,7 +175,7 @@ impl Kernel {
         let access = buffer_access(&buffer);
         match self.fault(cpu, id, address as usize, access, FaultOrigin::Retry) {
             Ok(()) => Ok(false),
-            Err(Stop::Wait) => Ok(true),
+            Err(Stop::Wait | Stop::Unlocked) => Ok(true),
             Err(Stop::Fail(error)) => Err(error),
         }
     }
