@@ -128,6 +128,11 @@ pub unsafe trait Host {
     fn kernel_counters() -> Option<Counters>;
     /// Who waits for whom in the kernel, as text; empty where there is no such kernel.
     fn kernel_waits() -> String;
+    /// Something cannot be (Linux: `BUG()`); who finds it goes on with an error. The explorer ends the
+    /// run here.
+    fn bug(what: &'static str) {
+        log::error!("BUG: {what}");
+    }
 }
 
 /// Names the type that implements [`Host`] for this program. Once a program, in its root crate.
@@ -245,6 +250,10 @@ macro_rules! set_host {
             fn __platform_kernel_waits() -> String {
                 <$host as Host>::kernel_waits()
             }
+            #[unsafe(no_mangle)]
+            fn __platform_bug(what: &'static str) {
+                <$host as Host>::bug(what)
+            }
             // A signature that drifts from the declared symbol is a compile error here.
             const _: s::Current = __platform_current;
             const _: s::Wait = __platform_wait;
@@ -271,6 +280,7 @@ macro_rules! set_host {
             const _: s::FrameBudget = __platform_frame_budget;
             const _: s::KernelCounters = __platform_kernel_counters;
             const _: s::KernelWaits = __platform_kernel_waits;
+            const _: s::Bug = __platform_bug;
         };
     };
 }
@@ -315,6 +325,7 @@ pub mod symbols {
     pub type FrameBudget = fn() -> (usize, usize);
     pub type KernelCounters = fn() -> Option<Counters>;
     pub type KernelWaits = fn() -> String;
+    pub type Bug = fn(&'static str);
 }
 
 /// The linked host's functions.
@@ -347,6 +358,7 @@ pub(crate) mod linked {
         pub fn __platform_frame_budget() -> (usize, usize);
         pub fn __platform_kernel_counters() -> Option<Counters>;
         pub fn __platform_kernel_waits() -> String;
+        pub fn __platform_bug(what: &'static str);
     }
 }
 
@@ -393,4 +405,11 @@ pub fn relax() {
 pub fn choose(n: u32, site: &'static str) -> u32 {
     // SAFETY: as above.
     unsafe { linked::__platform_choose(n, site) }
+}
+
+/// Reports what cannot be; see [`Host::bug`]. The caller then fails with an error.
+#[cold]
+pub fn bug(what: &'static str) {
+    // SAFETY: as above.
+    unsafe { linked::__platform_bug(what) }
 }

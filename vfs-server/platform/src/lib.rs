@@ -40,6 +40,6 @@ pub mod thread;
 pub mod waits;
 
 pub use hash::HashMap;
-pub use host::Host;
+pub use host::{Host, bug};
 pub use mutants as mutant;
 pub use mutants::{Mutant, mutant};
