@@ -75,6 +75,9 @@ pub enum Error {
     /// The disk needs something that this file system does not have; the text names it.
     #[error("unsupported: {0}")]
     Unsupported(String),
+    /// The server or a file system contradicts itself: it was reported, and nothing is written any more.
+    #[error("BUG: {0}")]
+    Bug(&'static str),
     #[error("I/O: {0}")]
     Io(IoError),
     /// The client's buffer was not resident at this byte offset: drop every lock, answer RETRY.
@@ -137,7 +140,7 @@ impl Error {
             Self::Corrupt(_) => errno::EUCLEAN,
             Self::Io(IoError::ReadOnly) => errno::EROFS,
             Self::Io(IoError::NoMemory) => errno::ENOMEM,
-            Self::Io(_) => errno::EIO,
+            Self::Io(_) | Self::Bug(_) => errno::EIO,
             Self::Retry(_) => errno::EFAULT,
             Self::Cancelled => errno::ECANCELED,
         }

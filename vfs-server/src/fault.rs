@@ -65,12 +65,13 @@ impl Server {
             return Err(Error::ReadOnly);
         }
         let page = fault.offset >> PAGE_SHIFT;
+        inode.operations().before_mkwrite(inode)?;
         let _added = add_unless_faulty(inode);
         loop {
             let reserved = page_len(inode, fault.offset)?;
+            let folio = self.uptodate_folio(inode, page, Reader::Fault(&inode.mapping.fault_readahead))?;
             // May start a transaction and fail for lack of space: before any folio is locked.
             inode.operations().page_mkwrite(inode, fault.offset, reserved)?;
-            let folio = self.uptodate_folio(inode, page, Reader::Fault(&inode.mapping.fault_readahead))?;
             let folio = folio.lock();
             if !folio.is_attached() && !mutant(Mutant::FaultWithoutRecheck) {
                 continue;

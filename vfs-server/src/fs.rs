@@ -18,8 +18,10 @@
 //! | rename | rename lock if two directories, both directories exclusive, victim exclusive | - | - |
 //! | setattr | exclusive | - | - |
 //! | truncate | exclusive | exclusive | - |
-//! | write_begin, write_end_inline | exclusive (or the write protocol's) | - | write_end: the folio |
+//! | write_begin | exclusive (or the write protocol's) | - | - |
+//! | write_settle, write_end_inline | the same | - | the folio |
 //! | prepare_mmap | exclusive | - | - |
+//! | before_mkwrite | **none** | none | none |
 //! | page_mkwrite | **none** | shared | none (called before the folio is locked) |
 //! | map_blocks(Read), read_inline | any or none | any | may hold the folio |
 //! | blocks_written | none | none | none (an I/O completion thread) |
@@ -194,8 +196,8 @@ pub struct Mapping {
     pub state: MappingState,
 }
 
-/// Where a write goes, decided once by `write_begin` and obeyed by everything after it: the
-/// decision travels with the write and is never taken anew.
+/// Where a write goes: `write_begin` decides, and the decision travels with the write. Only a file
+/// system that is to show what happens otherwise takes it anew, in `write_settle`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteTarget {
     /// Blocks, which are allocated (written or unwritten) for the whole range.
@@ -360,8 +362,14 @@ pub trait InodeOperations: Send + Sync {
     /// the write would overflow: its old contents are then in folio 0 by
     /// [`Inode::populate_inline`] or read from the block.
     fn write_begin(&self, inode: &Inode, pos: u64, len: u64) -> Result<WriteBegun>;
-    /// Stores bytes of a write that `begun` sent inline; `new_size` is the size that the file has
-    /// after it (at least the present one).
+    /// The folio of [pos, pos + len) is locked and has its contents, the bytes are about to be stored:
+    /// the last word on where they go (Linux takes it in `write_end`). Whoever obeys `write_begin`
+    /// says what it said. An error ends the write before anything of this piece is stored.
+    fn write_settle(&self, _inode: &Inode, _pos: u64, _len: u64, begun: WriteBegun) -> Result<WriteTarget> {
+        Ok(begun.target)
+    }
+    /// Stores bytes of a write that `write_settle` sent inline; `new_size` is the size that the file
+    /// has after it (at least the present one).
     fn write_end_inline(
         &self,
         _inode: &Inode,
@@ -376,8 +384,14 @@ pub trait InodeOperations: Send + Sync {
     fn prepare_mmap(&self, _inode: &Inode) -> Result<()> {
         Ok(())
     }
+    /// A store through a shared mapping has faulted: called before any lock is taken, for protocols
+    /// that need one which the fault path must not take later.
+    fn before_mkwrite(&self, _inode: &Inode) -> Result<()> {
+        Ok(())
+    }
     /// A page of a shared mapping is about to become dirty: [pos, pos + len) lies within the file.
-    /// Allocates what is missing. A client gets the error of the access.
+    /// Allocates what is missing. A client gets the error of the access. Its folio was just there with
+    /// its contents, as in Linux, and may be gone again.
     fn page_mkwrite(&self, inode: &Inode, pos: u64, len: u64) -> Result<()>;
     /// Data of `count` blocks from `first` on has reached the disk: unwritten ones become written,
     /// and the size on the disk grows to `size` if the write got that far (never past [`Inode::size`]).

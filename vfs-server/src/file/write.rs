@@ -31,6 +31,7 @@ use crate::request::{Progress, buffer_error};
 use crate::server::Server;
 use alloc::sync::Arc;
 use alloc::vec;
+use alloc::vec::Vec;
 use core::ops::Range;
 use pager_abi::PAGE_SIZE;
 use platform::client::{self, Request};
@@ -242,7 +243,7 @@ impl Server {
                 Err(error) => return Done { written: 0, error: Some(error) },
             };
             match begun.target {
-                WriteTarget::Blocks => return self.write_blocks(inode, round),
+                WriteTarget::Blocks => return self.write_blocks(inode, round, begun),
                 WriteTarget::Inline => match self.write_inline(inode, round, begun) {
                     Ok(InlineWritten::Stored) => return Done { written: round.len, error: None },
                     Ok(InlineWritten::Restart) => self.counters.layout_restarts.inc(),
@@ -252,20 +253,12 @@ impl Server {
         }
     }
 
-    /// Bytes of a file that lives in its inode: to the inode first, then to the folio, which stays
-    /// clean.
+    /// Bytes for a file that lives in its inode.
     fn write_inline(&self, inode: &Arc<Inode>, round: &Round<'_>, begun: WriteBegun) -> Result<InlineWritten> {
         if round.len > PAGE_SIZE as usize {
             return Err(Error::Corrupt("an inline file of more than a page".into()));
         }
-        let mut bytes = vec![0; round.len];
-        match round.source {
-            Source::Client(request) => request
-                .copy_in(round.buffer_offset, &mut bytes)
-                .map_err(|error| buffer_error(error, round.buffer_offset))?,
-            Source::Staged(staged) => staged.copy_out(round.buffer_offset, &mut bytes),
-        }
-        let end = round.position + round.len as u64;
+        let bytes = round.bytes(round.len)?;
         let folio = loop {
             let folio = self.folio_to_write(inode, 0, round.len)?;
             match self.make_uptodate(inode, folio, u64::MAX)? {
@@ -273,25 +266,38 @@ impl Server {
                 None => continue,
             }
         };
-        let new_size = inode.size().max(end);
-        let outcome = inode.operations().write_end_inline(inode, round.position, &bytes, new_size, begun)?;
-        if outcome == InlineWritten::Stored {
-            folio.frames().copy_in(round.position as usize, &bytes);
-            if end > inode.size() {
-                inode.set_size(end);
+        match inode.operations().write_settle(inode, round.position, round.len as u64, begun)? {
+            WriteTarget::Inline => store_inline(inode, &folio, round.position, &bytes, begun),
+            WriteTarget::Blocks => {
+                self.store_dirty(inode, &folio, round.position, &bytes);
+                Ok(InlineWritten::Stored)
             }
         }
-        Ok(outcome)
     }
 
-    fn write_blocks(&self, inode: &Arc<Inode>, round: &Round<'_>) -> Done {
+    /// Stores bytes in a locked folio that has its contents, and dirties it.
+    fn store_dirty(&self, inode: &Arc<Inode>, folio: &LockedFolio, position: u64, bytes: &[u8]) {
+        let end = position + bytes.len() as u64;
+        if end > inode.size() {
+            protect_tail(inode, folio);
+        }
+        let offset = (position - folio.position()) as usize;
+        folio.frames().copy_in(offset, bytes);
+        self.dirty_folio(inode, folio, folio.blocks_touched(offset..offset + bytes.len()));
+        folio.mark_referenced();
+        if end > inode.size() {
+            inode.set_size(end);
+        }
+    }
+
+    fn write_blocks(&self, inode: &Arc<Inode>, round: &Round<'_>, begun: WriteBegun) -> Done {
         let mut written = 0;
         let mut tail = match self.lock_tail_before(inode, round.position..round.position + round.len as u64) {
             Ok(tail) => tail,
             Err(error) => return Done { written, error: Some(error) },
         };
         while written < round.len {
-            match self.write_piece(inode, &round.rest(written)) {
+            match self.write_piece(inode, &round.rest(written), begun) {
                 Ok(count) => {
                     written += count;
                     // The size is published: a fault on the old tail page sees it.
@@ -305,7 +311,7 @@ impl Server {
     }
 
     /// Writes the part of a round that lies in one folio, all of it or nothing; bytes written.
-    fn write_piece(&self, inode: &Arc<Inode>, piece: &Round<'_>) -> Result<usize> {
+    fn write_piece(&self, inode: &Arc<Inode>, piece: &Round<'_>, begun: WriteBegun) -> Result<usize> {
         let (folio, offset, count) = loop {
             let folio = self.folio_to_write(inode, piece.position >> PAGE_SHIFT, piece.len)?;
             let offset = (piece.position - folio.position()) as usize;
@@ -317,6 +323,12 @@ impl Server {
                 break (folio, offset, count);
             }
         };
+        if inode.operations().write_settle(inode, piece.position, count as u64, begun)? == WriteTarget::Inline {
+            return Ok(match store_inline(inode, &folio, piece.position, &piece.bytes(count)?, begun)? {
+                InlineWritten::Stored => count,
+                InlineWritten::Restart => 0,
+            });
+        }
         let end = piece.position + count as u64;
         if end > inode.size() {
             protect_tail(inode, &folio);
@@ -448,6 +460,18 @@ impl<'a> Round<'a> {
             len: self.len - written,
         }
     }
+
+    /// Its first `len` bytes.
+    fn bytes(&self, len: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        match self.source {
+            Source::Client(request) => request
+                .copy_in(self.buffer_offset, &mut bytes)
+                .map_err(|error| buffer_error(error, self.buffer_offset))?,
+            Source::Staged(staged) => staged.copy_out(self.buffer_offset, &mut bytes),
+        }
+        Ok(bytes)
+    }
 }
 
 /// Where the next byte of a write goes.
@@ -476,6 +500,27 @@ fn begin(inode: &Inode, round: &mut Round<'_>) -> Result<WriteBegun> {
         }
         begun => begun,
     }
+}
+
+/// Stores bytes of a file that lives in its inode: to the inode first, then to the locked folio, which
+/// stays clean.
+fn store_inline(
+    inode: &Inode,
+    folio: &LockedFolio,
+    position: u64,
+    bytes: &[u8],
+    begun: WriteBegun,
+) -> Result<InlineWritten> {
+    let end = position + bytes.len() as u64;
+    let new_size = inode.size().max(end);
+    let outcome = inode.operations().write_end_inline(inode, position, bytes, new_size, begun)?;
+    if outcome == InlineWritten::Stored {
+        folio.frames().copy_in(position as usize, bytes);
+        if end > inode.size() {
+            inode.set_size(end);
+        }
+    }
+    Ok(outcome)
 }
 
 /// The file is about to grow past the end that lies in this locked folio: no client may store past
