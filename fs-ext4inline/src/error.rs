@@ -66,6 +66,9 @@ pub enum Error {
     /// The inode was deleted.
     #[error("stale inode")]
     Stale,
+    /// The file system contradicts itself: a defect of this code, or of the protocol it was told to use.
+    #[error("BUG: {0}")]
+    Bug(&'static str),
     /// The inode may not be changed (immutable or append-only flag).
     #[error("operation not permitted on this inode")]
     NotPermitted,

@@ -10,6 +10,7 @@
 //! | [`allocation`] | blocks and inodes from the bitmaps |
 //! | [`extent`] | extent trees |
 //! | [`inode`] | an inode in use: bytes, block map, inline contents, files, birth and death |
+//! | [`protocol`] | writes to inline files against stores through mappings: the variants |
 //! | [`xattr`] | extended attributes as bytes |
 //! | [`dir`] | directories: inline, linear, hash trees |
 //! | [`namei`] | what changes names: create, link, unlink, rename |
@@ -36,6 +37,7 @@ pub mod format;
 pub mod inode;
 pub mod namei;
 pub mod options;
+pub mod protocol;
 pub mod superblock;
 pub mod vfs;
 pub mod volume;
@@ -43,5 +45,6 @@ pub mod xattr;
 
 pub use error::{Corrupt, Error, Result};
 pub use options::Options;
+pub use protocol::InlineProtocol;
 pub use superblock::Access;
 pub use vfs::mount;

@@ -21,9 +21,10 @@ use crate::inode::Ext4Inode;
 use crate::inode::body::{self, FileType, InodeBody, TimeField};
 use crate::inode::lifetime::{self, Birth};
 use crate::inode::map::RunState;
-use crate::inode::write::{Destination, InlineOutcome};
 use crate::namei;
-use crate::options::{InlineProtocol, Options};
+use crate::options::Options;
+use crate::protocol::write::{Begun, Destination, InlineOutcome};
+use crate::protocol::{FaultLock, Steps, WriteEnd};
 use crate::superblock::Access;
 use crate::volume::Volume;
 
@@ -75,6 +76,7 @@ impl From<Error> for VfsError {
             Error::Invalid => Self::Invalid("not for this inode"),
             Error::Stale => Self::Stale,
             Error::NotPermitted => Self::NotPermitted,
+            Error::Bug(what) => Self::Bug(what),
         }
     }
 }
@@ -195,7 +197,7 @@ impl FileSystem for Ext4 {
     }
 
     fn read_only(&self) -> bool {
-        self.volume.access == Access::ReadOnly
+        !self.volume.is_writable()
     }
 
     fn max_file_size(&self) -> u64 {
@@ -229,9 +231,9 @@ impl FileSystem for Ext4 {
     }
 
     fn unmount(&self) -> VfsResult<()> {
-        match self.volume.access {
-            Access::ReadOnly => Ok(()),
-            Access::ReadWrite => Ok(self.volume.mark_clean(now().seconds)?),
+        match self.volume.is_writable() {
+            true => Ok(self.volume.mark_clean(now().seconds)?),
+            false => Ok(()),
         }
     }
 
@@ -240,7 +242,30 @@ impl FileSystem for Ext4 {
     }
 }
 
+fn to_target(destination: Destination) -> WriteTarget {
+    match destination {
+        Destination::Blocks => WriteTarget::Blocks,
+        Destination::Inline => WriteTarget::Inline,
+    }
+}
+
+fn from_begun(begun: Begun) -> WriteBegun {
+    WriteBegun { target: to_target(begun.destination), layout: begun.layout }
+}
+
+fn to_begun(begun: WriteBegun) -> Begun {
+    let destination = match begun.target {
+        WriteTarget::Blocks => Destination::Blocks,
+        WriteTarget::Inline => Destination::Inline,
+    };
+    Begun { destination, layout: begun.layout }
+}
+
 impl Operations {
+    fn steps(&self) -> Steps {
+        self.options.inline.steps()
+    }
+
     fn made(&self, directory: &Inode, made: Result<Arc<Ext4Inode>>) -> VfsResult<NewInode> {
         // Even a failed attempt may have made the directory bigger.
         refresh(directory)?;
@@ -361,7 +386,7 @@ impl InodeOperations for Operations {
     }
 
     fn write_inode(&self, inode: &Inode) -> VfsResult<()> {
-        if self.inode.volume.access == Access::ReadOnly {
+        if !self.inode.volume.is_writable() {
             return Ok(());
         }
         let attributes = inode.attributes();
@@ -376,7 +401,7 @@ impl InodeOperations for Operations {
     }
 
     fn evict(&self, inode: &Inode) -> VfsResult<()> {
-        if self.inode.volume.access == Access::ReadOnly {
+        if !self.inode.volume.is_writable() {
             return Ok(());
         }
         if self.inode.with_body(|body| body.raw().i_links_count.get()) == 0 {
@@ -404,14 +429,18 @@ impl InodeOperations for Operations {
     }
 
     fn write_begin(&self, inode: &Inode, pos: u64, len: u64) -> VfsResult<WriteBegun> {
-        let prepared = self.inode.prepare_write(inode.size(), pos, len);
+        let begun = self.inode.write_begin(self.steps(), inode.size(), pos, len);
         refresh_sectors(inode)?;
-        let (destination, layout) = prepared?;
-        let target = match destination {
-            Destination::Blocks => WriteTarget::Blocks,
-            Destination::Inline => WriteTarget::Inline,
-        };
-        Ok(WriteBegun { target, layout })
+        Ok(from_begun(begun?))
+    }
+
+    fn write_settle(&self, inode: &Inode, pos: u64, len: u64, begun: WriteBegun) -> VfsResult<WriteTarget> {
+        if self.steps().write_end == WriteEnd::ObeysGeneration {
+            return Ok(begun.target);
+        }
+        let settled = self.inode.write_settle(self.steps(), pos, len, to_begun(begun));
+        refresh_sectors(inode)?;
+        Ok(to_target(settled?))
     }
 
     fn write_end_inline(
@@ -422,28 +451,33 @@ impl InodeOperations for Operations {
         new_size: u64,
         begun: WriteBegun,
     ) -> VfsResult<InlineWritten> {
-        Ok(match self.inode.write_inline(pos, bytes, new_size, begun.layout)? {
+        Ok(match self.inode.write_end_inline(self.steps(), pos, bytes, new_size, to_begun(begun))? {
             InlineOutcome::Stored => InlineWritten::Stored,
             InlineOutcome::LayoutChanged => InlineWritten::Restart,
         })
     }
 
     fn prepare_mmap(&self, inode: &Inode) -> VfsResult<()> {
-        if self.inode.kind != FileType::Regular || self.inode.volume.access == Access::ReadOnly {
+        if self.inode.kind != FileType::Regular || !self.inode.volume.is_writable() {
             return Ok(());
         }
-        let done = match self.options.inline {
-            InlineProtocol::MmapTime => self.inode.forbid_inline(),
-        };
+        let done = self.inode.prepare_mapping(self.steps());
         refresh_sectors(inode)?;
         Ok(done?)
     }
 
+    fn before_mkwrite(&self, inode: &Inode) -> VfsResult<()> {
+        match self.steps().fault_lock {
+            FaultLock::None => Ok(()),
+            FaultLock::InodeLock => {
+                let _lock = inode.lock.write_key(inode.ino);
+                Ok(self.inode.leave_inode(self.steps().conversion)?)
+            }
+        }
+    }
+
     fn page_mkwrite(&self, inode: &Inode, pos: u64, len: u64) -> VfsResult<()> {
-        self.inode.volume.check_writable()?;
-        // Under `mmap-time` nothing is inline here any more; a dirty folio of an inline file must not
-        // exist under any protocol.
-        let done = self.inode.forbid_inline().and_then(|()| self.inode.allocate(pos, len));
+        let done = self.inode.page_mkwrite(self.steps(), pos, len);
         refresh_sectors(inode)?;
         Ok(done?)
     }

@@ -64,6 +64,7 @@ fn change_everything(mounted: &Mounted) -> Vec<Error> {
                 note(mounted.write(&inode, inode.size().min(1 << 20), b"more of it"));
                 note(mounted.truncate(&inode, 30));
                 note(inode.operations().prepare_mmap(&inode));
+                note(inode.operations().page_mkwrite(&inode, 0, 30));
                 drop(inode);
                 note(mounted.rename(&root, &name, &root, b"renamed"));
                 note(mounted.unlink(&root, b"renamed"));

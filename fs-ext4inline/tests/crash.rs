@@ -49,7 +49,7 @@ fn the_disk_is_consistent_after_every_synced_operation() {
         ("map", |m| {
             let small = m.create(&m.root(), b"small")?;
             m.write(&small, 0, &pattern(5, 77))?;
-            small.operations().prepare_mmap(&small)
+            small.operations().page_mkwrite(&small, 0, 77)
         }),
         ("setattr", |m| {
             let small = m.walk("small")?;

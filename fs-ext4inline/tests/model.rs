@@ -205,11 +205,16 @@ impl Run {
             Action::Map { file } => {
                 let Some(file) = self.model.file(file) else { return };
                 let inode = self.inode(file);
-                match inode.operations().prepare_mmap(&inode) {
-                    Ok(()) => {
-                        assert_ne!(inode.operations().map_blocks(&inode, 0, 1).unwrap().state, MappingState::Inline)
+                let operations = inode.operations();
+                operations.prepare_mmap(&inode).unwrap();
+                if inode.size() > 0 {
+                    // The first store.
+                    match operations.page_mkwrite(&inode, 0, inode.size().min(4096)) {
+                        Ok(()) => {
+                            assert_ne!(operations.map_blocks(&inode, 0, 1).unwrap().state, MappingState::Inline)
+                        }
+                        Err(error) => assert_eq!(error, Error::NoSpace),
                     }
-                    Err(error) => assert_eq!(error, Error::NoSpace),
                 }
                 self.compare(file, &inode);
             }

@@ -27,7 +27,7 @@ fn metadata_io_needs_no_free_page() {
     for number in 0..200 {
         mounted.symlink(&directory, format!("a name of some length {number}").as_bytes(), &[b'x'; 100]).unwrap();
     }
-    small.operations().prepare_mmap(&small).unwrap();
+    small.operations().page_mkwrite(&small, 0, 100).unwrap();
     mounted.fs.sync(SyncMode::Wait).unwrap();
     drop(directory);
     let image = mounted.unmount();

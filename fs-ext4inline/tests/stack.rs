@@ -10,7 +10,7 @@ mod common;
 use common::*;
 use fs_ext4inline::{Access, Options, mount};
 use linux::MemoryDisk;
-use linux::guest::{Client, Machine, Mapping};
+use linux::guest::{Client, Mapping};
 use pager_core::{Rights, Sharing};
 use std::sync::Arc;
 use syscall::flag::{O_CREAT, O_RDWR, O_TRUNC};

@@ -36,6 +36,9 @@ pub struct BlockRun {
 impl Volume {
     /// Allocates 1 to `wanted` consecutive blocks, at or behind `goal` if it can.
     pub(crate) fn allocate_blocks(&self, goal: u64, wanted: u32, purpose: Purpose) -> Result<BlockRun> {
+        if purpose == Purpose::Ordinary && platform::host::choose(2, "ext4 allocate block") == 1 {
+            return Err(Error::NoSpace);
+        }
         let claimed = self.claim(wanted, purpose)?;
         match self.search(goal, claimed) {
             Ok(run) => {

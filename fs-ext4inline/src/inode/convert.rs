@@ -2,7 +2,8 @@
 //!
 //! A conversion is *allocate first*: the block is allocated and holds the contents on the disk before
 //! anything of the inode changes, so that "no space" and I/O errors change nothing. It holds the xattr
-//! lock and the map exclusively, and counts the layout up.
+//! lock and the map exclusively, and counts the layout up. The other kind, which some protocols have
+//! for faults, is `protocol::destroy_first`.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -25,18 +26,6 @@ impl Ext4Inode {
             return Err(Error::Stale);
         }
         self.with_body(inline::contents)
-    }
-
-    /// A shared mapping may store into the file from now on: it never is inline again.
-    pub fn forbid_inline(&self) -> Result<()> {
-        {
-            let map = self.map_read();
-            if map.never_inline && map.layout != Layout::Inline {
-                return Ok(());
-            }
-        }
-        self.map_write().never_inline = true;
-        self.convert_inline()
     }
 
     /// Moves inline contents to a block, if there are any.
@@ -73,7 +62,7 @@ impl Ext4Inode {
         Ok(())
     }
 
-    fn write_first_block(&self, block: u64, contents: &[u8]) -> Result<()> {
+    pub(crate) fn write_first_block(&self, block: u64, contents: &[u8]) -> Result<()> {
         let mut bytes = vec![0; self.block_size() as usize];
         bytes[..contents.len()].copy_from_slice(contents);
         self.volume.buffers.write_through(block, &mut bytes).map_err(|_| Error::Io)
@@ -103,7 +92,8 @@ impl Ext4Inode {
     }
 }
 
-fn become_extents(body: &mut InodeBody, root: &[u8; I_BLOCK_SIZE]) {
+/// Makes the inode's bytes those of a file with the extent tree `root`.
+pub(crate) fn become_extents(body: &mut InodeBody, root: &[u8; I_BLOCK_SIZE]) {
     body.raw_mut().i_block = *root;
     let mut flags = body.flags();
     flags.remove(InodeFlags::INLINE_DATA);

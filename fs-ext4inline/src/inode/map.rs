@@ -41,7 +41,7 @@ fn promise_for(geometry: &Geometry, unwritten: u64) -> u64 {
 }
 
 impl Ext4Inode {
-    pub(super) fn block_size(&self) -> u64 {
+    pub(crate) fn block_size(&self) -> u64 {
         self.volume.geometry.block_size() as u64
     }
 
@@ -121,7 +121,7 @@ impl Ext4Inode {
     }
 
     /// Makes `root` the map, on the disk too, with blocks added to and taken from the count in use.
-    pub(super) fn store_map(
+    pub(crate) fn store_map(
         &self,
         map: &mut BlockMap,
         root: [u8; I_BLOCK_SIZE],

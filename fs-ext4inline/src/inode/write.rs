@@ -1,106 +1,20 @@
-//! Writes to a file: where they go, blocks for them, and what happens when their data is on the disk.
+//! Writes to a file: blocks for them, and what happens when their data is on the disk.
 //!
 //! Blocks are allocated unwritten before data goes into the page cache, and become written, with the
 //! size on the disk, when the data has reached the disk. The splits which that may need are promised
-//! at allocation time (`map`). The decision between inode and blocks is made once a write, and comes
-//! back with the layout count that it was made at.
+//! at allocation time (`map`). Whether a write goes to blocks at all is `protocol`'s business.
 
 use alloc::vec::Vec;
 
 use crate::allocation::blocks::Purpose;
 use crate::error::{Error, Result};
 use crate::extent::tree::{BLOCKS_END, Found, Tally};
-use crate::extent::{Extent, ExtentState, node};
-use crate::format::inode::{I_BLOCK_SIZE, InodeFlags};
-use crate::inode::body::InodeBody;
+use crate::extent::{Extent, ExtentState};
+use crate::format::inode::I_BLOCK_SIZE;
 use crate::inode::map::RunState;
-use crate::inode::{BlockMap, Ext4Inode, Layout, inline};
-
-/// Where a write of a file goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Destination {
-    /// Blocks, allocated for all of it.
-    Blocks,
-    /// The inode.
-    Inline,
-}
-
-/// Whether an inline write took place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InlineOutcome {
-    /// It did.
-    Stored,
-    /// The layout is another than the one decided on: nothing changed.
-    LayoutChanged,
-}
+use crate::inode::{BlockMap, Ext4Inode, Layout};
 
 impl Ext4Inode {
-    /// Decides where a write of [pos, pos + len) to a file of `size` bytes goes, and makes everything
-    /// ready for it. The answer comes with the layout count that it was made at.
-    pub fn prepare_write(&self, size: u64, pos: u64, len: u64) -> Result<(Destination, u64)> {
-        self.volume.check_writable()?;
-        let end = pos.checked_add(len).ok_or(Error::FileTooBig)?;
-        if end > BLOCKS_END * self.block_size() {
-            return Err(Error::FileTooBig);
-        }
-        let is_inline = {
-            let _xattr = self.xattr_read();
-            let map = self.map_read();
-            let fits = |body: &InodeBody| inline::capacity(body).map(|room| size.max(end) <= room as u64);
-            let stays = match &map.layout {
-                Layout::Inline => self.with_body(fits)?,
-                Layout::Extents(root) => {
-                    self.may_be_inline() && !map.never_inline && node::count(root) == 0 && self.with_body(fits)?
-                }
-                _ => false,
-            };
-            if stays {
-                return Ok((Destination::Inline, self.layout_changes.load()));
-            }
-            map.layout == Layout::Inline
-        };
-        if is_inline {
-            self.convert_inline()?;
-        }
-        self.allocate(pos, len)?;
-        Ok((Destination::Blocks, self.layout_changes.load()))
-    }
-
-    /// Stores `bytes` at `pos` in the inode; the file is `new_size` long afterwards.
-    pub fn write_inline(&self, pos: u64, bytes: &[u8], new_size: u64, layout: u64) -> Result<InlineOutcome> {
-        let _xattr = self.xattr_write();
-        let mut map = self.map_write();
-        if self.layout_changes.load() != layout {
-            return Ok(InlineOutcome::LayoutChanged);
-        }
-        let was_empty = match &map.layout {
-            Layout::Inline => false,
-            Layout::Extents(root) if node::count(root) == 0 && !map.never_inline => true,
-            _ => return Ok(InlineOutcome::LayoutChanged),
-        };
-        self.update_body(|body| {
-            if new_size > inline::capacity(body)? as u64 {
-                return Err(Error::Invalid);
-            }
-            if was_empty {
-                body.raw_mut().i_block.fill(0);
-                let mut flags = body.flags();
-                flags.remove(InodeFlags::EXTENTS);
-                flags.insert(InodeFlags::INLINE_DATA);
-                body.set_flags(flags);
-            }
-            inline::resize(body, (new_size as usize).max(I_BLOCK_SIZE))?;
-            inline::write(body, pos as usize, bytes)?;
-            body.set_file_size(new_size);
-            Ok(())
-        })?;
-        if was_empty {
-            map.layout = Layout::Inline;
-            self.layout_changes.fetch_add(1);
-        }
-        Ok(InlineOutcome::Stored)
-    }
-
     /// Makes sure that every block of [pos, pos + len) is there; new ones are unwritten.
     pub fn allocate(&self, pos: u64, len: u64) -> Result<()> {
         if len == 0 {

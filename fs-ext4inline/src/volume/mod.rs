@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 
 use platform::block::{self, BlockDevice, SECTOR_SIZE};
 use platform::lockdep::{ALLOCATOR, LockClass, ORPHAN};
-use platform::sync::{Long, Mutex};
+use platform::sync::{Long, Mutex, Word};
 use vfs_server::buffer_cache::{Buffer, BufferCache};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -65,6 +65,8 @@ pub struct Volume {
     /// Free inodes.
     pub(crate) free_inodes: Long,
     superblock: Mutex<Superblock>,
+    /// 1 since the file system has contradicted itself: nothing is written any more.
+    broken: Word,
     /// Unlinked inodes in use, the last one first; the chain on the disk.
     pub(crate) orphans: Mutex<Vec<Arc<Ext4Inode>>>,
     /// Feeds `i_generation` of new inodes.
@@ -152,6 +154,7 @@ impl Volume {
             promised_blocks: Long::new(&ALLOCATOR, 0),
             free_inodes: Long::new(&ALLOCATOR, free_inodes),
             superblock: Mutex::new(&SUPERBLOCK, Superblock { raw: superblock, changed: false }),
+            broken: Word::new(&SUPERBLOCK, 0),
             orphans: Mutex::new(&ORPHAN, Vec::new()),
             next_generation: Long::new(&ALLOCATOR, generation as u64),
             geometry,
@@ -168,7 +171,21 @@ impl Volume {
 
     /// Fails unless the file system may be written.
     pub fn check_writable(&self) -> Result<()> {
-        if self.access == Access::ReadWrite { Ok(()) } else { Err(Error::ReadOnly) }
+        if self.is_writable() { Ok(()) } else { Err(Error::ReadOnly) }
+    }
+
+    /// Whether it was mounted for writing and is whole.
+    pub fn is_writable(&self) -> bool {
+        self.access == Access::ReadWrite && self.broken.load() == 0
+    }
+
+    /// Something cannot be: reports it, and lets nothing more be written. The disk stays marked as in
+    /// use, so that it is checked before it is mounted again.
+    #[cold]
+    pub(crate) fn bug(&self, what: &'static str) -> Error {
+        self.broken.store(1);
+        platform::bug(what);
+        Error::Bug(what)
     }
 
     /// Free blocks, those that are held back included.
@@ -282,7 +299,7 @@ impl Volume {
 
     /// As [`Volume::sync`], without making it durable.
     pub fn start_sync(&self, now_seconds: i64) -> Result<()> {
-        if self.access == Access::ReadOnly {
+        if !self.is_writable() {
             return Ok(());
         }
         for number in 0..self.geometry.groups {
