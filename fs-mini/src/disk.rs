@@ -13,7 +13,7 @@ use vfs_server::fs::MappingState::Written;
 use zerocopy::little_endian::{I64, U16, U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
-static CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
+pub(crate) static CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
 
 impl RawSuperblock {
     fn checksum(&self) -> U32 {
@@ -49,7 +49,7 @@ impl State {
         busy[..superblock.first_data_block() as usize].fill(true);
         let next_ino = superblock.next_ino.get();
         let (inodes, freed) = (BTreeMap::new(), Vec::new());
-        Self { device, superblock, inodes, busy, freed, next_ino, changed: false, broken: false }
+        Self { device, superblock, inodes, busy, freed, next_ino, bytes: 0, changed: false, broken: false }
     }
 
     /// The metadata on `device`, with everything that is wrong with it.
@@ -78,6 +78,7 @@ impl State {
         let (mut rest, mut blocks) = (&bytes[..length], superblock.blocks.get());
         while !rest.is_empty() {
             let node = Node::parse(&mut rest, &mut blocks).ok_or(Problem::Record(length - rest.len()))?;
+            state.bytes += node.bytes();
             if let Some(twice) = state.inodes.insert(node.raw.ino.get(), node) {
                 return Err(Problem::Twice(twice.raw.ino.get()));
             }
@@ -172,10 +173,10 @@ impl Node {
                 node.blocks.insert(first.checked_add(at)?, state).is_none().then_some(())?;
             }
         }
-        for position in 0..u64::from(raw.names.get()) {
+        for _ in 0..raw.names.get() {
             let (name, behind) = RawName::read_from_prefix(after).ok()?;
             let (bytes, behind) = behind.split_at_checked(name.length.get().into())?;
-            node.names.insert(position + 2, (bytes.to_vec(), name.ino.get()));
+            node.insert(bytes.to_vec(), name.ino.get())?;
             after = behind;
         }
         let (target, after) = after.split_at_checked(raw.target.get() as usize)?;

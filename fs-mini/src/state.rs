@@ -1,9 +1,11 @@
 //! The metadata in memory. Owns: inodes, names, block maps, free blocks. Does not own: the disk (`disk`).
 
+use crate::disk::CRC;
 use crate::format::{DIRECTORY, ROOT, RawExtent, RawInode, RawName, RawSuperblock};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Range;
 use platform::block::BlockDevice;
 use vfs_server::error::{Error, Result};
 use vfs_server::fs::MappingState::{self, Hole, Unwritten, Written};
@@ -16,6 +18,8 @@ pub struct State {
     pub(crate) superblock: RawSuperblock,
     pub(crate) inodes: BTreeMap<u32, Node>,
     pub(crate) next_ino: u32,
+    /// Bytes of an area that they take, extents not counted.
+    pub(crate) bytes: usize,
     /// For each block, whether it is in use, or was before it was freed.
     pub(crate) busy: Vec<bool>,
     /// Freed since the last commit: nobody's until the next one.
@@ -61,11 +65,25 @@ impl Node {
         self.raw.kind == DIRECTORY
     }
 
+    /// Adds a name at the first free position that its hash gives it.
+    pub(crate) fn insert(&mut self, name: Vec<u8>, ino: u32) -> Option<()> {
+        let position = positions(&name).find(|position| !self.names.contains_key(position))?;
+        self.names.insert(position, (name, ino));
+        Some(())
+    }
+
     /// Bytes of an area that it takes, extents not counted.
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let names = self.names.values().map(|(name, _)| size_of::<RawName>() + name.len());
         size_of::<RawInode>() + self.target.len() + names.sum::<usize>()
     }
+}
+
+/// Where a name may be in its directory: by its hash, so that it is found fast, and so that who reads the
+/// directory while names are added comes to an end. Positions 0 and 1 are those of `.` and `..`.
+fn positions(name: &[u8]) -> Range<u64> {
+    let hash = u64::from(CRC.checksum(name)) + 1;
+    hash << 16..(hash + 1) << 16
 }
 
 /// The block of the disk in a state.
@@ -107,32 +125,31 @@ impl State {
 
     /// Where a directory has a name, and which inode it is.
     pub(crate) fn find(&self, directory: u32, name: &[u8]) -> Result<Option<(u64, u32)>> {
-        let names = &self.node(directory)?.names;
-        Ok(names.iter().find_map(|(&position, (at, ino))| (at == name).then_some((position, *ino))))
+        let mut same_hash = self.node(directory)?.names.range(positions(name));
+        Ok(same_hash.find_map(|(&position, (at, ino))| (at == name).then_some((position, *ino))))
     }
 
     /// Adds a name that is not there, if the area has room for it and `more` bytes.
     pub(crate) fn insert(&mut self, directory: u32, name: &[u8], ino: u32, more: usize) -> Result<()> {
-        if size_of::<RawName>() + name.len() + more > self.room() {
+        let bytes = size_of::<RawName>() + name.len() + more;
+        if bytes > self.room() {
             return Err(Error::NoSpace);
         }
-        let names = &mut self.node_mut(directory)?.names;
-        // Positions 0 and 1 are those of `.` and `..`.
-        let position = names.last_key_value().map_or(2, |(last, _)| last + 1);
-        names.insert(position, (name.to_vec(), ino));
+        self.node_mut(directory)?.insert(name.to_vec(), ino).ok_or(Error::NoSpace)?;
+        self.bytes += bytes;
         Ok(())
     }
 
     pub(crate) fn remove(&mut self, directory: u32, name: &[u8]) -> Result<()> {
         let (position, _) = self.find(directory, name)?.ok_or(Error::NotFound)?;
         self.node_mut(directory)?.names.remove(&position);
+        self.bytes -= size_of::<RawName>() + name.len();
         Ok(())
     }
 
     /// Bytes of an area that are free. Each block may come to be an extent of its own: that is set aside.
     pub(crate) fn room(&self) -> usize {
-        let used: usize = self.inodes.values().map(Node::bytes).sum();
-        self.superblock.area_len().saturating_sub(self.busy.len() * size_of::<RawExtent>() + used)
+        self.superblock.area_len().saturating_sub(self.busy.len() * size_of::<RawExtent>() + self.bytes)
     }
 
     pub(crate) fn max_file_size(&self) -> u64 {
@@ -195,7 +212,7 @@ impl State {
     /// Frees an inode that has no name.
     pub(crate) fn free_inode(&mut self, ino: u32) -> Result<()> {
         self.cut(ino, 0)?;
-        self.inodes.remove(&ino);
+        self.bytes -= self.inodes.remove(&ino).map_or(0, |node| node.bytes());
         Ok(())
     }
 }
