@@ -4,7 +4,7 @@ use crate::Verdict;
 use crate::compile::{self, Clients, Guest, Profile, Role};
 use crate::prerequisites::{self, Install, Readiness};
 use crate::progress::Chatter;
-use crate::session::{self, BootDisk, Session};
+use crate::session::{self, BootDisk, FileSystem, Session};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -17,7 +17,7 @@ use std::time::Instant;
 /// Options of `boot`.
 #[derive(Args)]
 pub struct Options {
-    /// An ext4 image to mount instead of a fresh disk; it stays as it is unless --rw is given.
+    /// An image to mount instead of a fresh disk; it stays as it is unless --rw is given.
     #[arg(long, value_name = "IMG")]
     disk: Option<PathBuf>,
     /// Let the guest change the image of --disk.
@@ -56,6 +56,9 @@ pub struct Options {
     /// Where the lines of the serial port go (default: target/faultline/boot/serial.log).
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
+    /// What is on the disk.
+    #[arg(long, value_enum, default_value_t = FileSystem::Ext4, value_name = "TYPE")]
+    fs: FileSystem,
     /// Block size of the fresh disk in bytes.
     #[arg(long, default_value_t = 4096, value_name = "BYTES", conflicts_with = "disk")]
     block_size: u32,
@@ -110,6 +113,7 @@ pub fn run(options: &Options) -> Result<Verdict> {
     session.cpus = options.smp;
     session.mebibytes = options.mem;
     session.options = options.options.clone();
+    session.file_system = options.fs;
     session.trace = if options.trace { Trace::On } else { Trace::Off };
     session.debugger = if options.gdb { Debugger::Waits } else { Debugger::Off };
     session.log = options.log.clone();
@@ -167,6 +171,10 @@ fn disk(options: &Options, session: &Session) -> Result<BootDisk> {
         ensure!([1024, 2048, 4096].contains(&options.block_size), "a block has 1024, 2048 or 4096 bytes");
         let geometry =
             Geometry { block_size: options.block_size, inode_size: options.inode_size, ..Geometry::default() };
+        if options.fs == FileSystem::Mini {
+            println!("Making a disk with fs-mini: {} MiB, {} B blocks", geometry.mebibytes, geometry.block_size);
+            return session::fresh_mini_disk(&session.folder, geometry);
+        }
         println!("Making a disk: {geometry}");
         return session::fresh_disk(&session.folder, geometry);
     };
@@ -196,8 +204,12 @@ fn shell(mut session: Session, guest: &Guest, disk: &BootDisk) -> Result<Verdict
     println!("`exit` or Ctrl-D shuts the machine down; Ctrl-T prints who waits for whom; Ctrl-A X kills the machine.");
     let status = command.status().context("cannot start QEMU")?;
     if disk.writes == Writes::Kept && session.disk == Disk::Virtio {
-        let health = disk.image.check()?;
-        println!("e2fsck: {}", if health == runner::ext4_image::Health::Clean { "clean" } else { "DAMAGED" });
+        let health = session.file_system.check(&disk.image)?;
+        println!(
+            "{}: {}",
+            session.file_system.judge(),
+            if health == runner::ext4_image::Health::Clean { "clean" } else { "DAMAGED" }
+        );
     }
     // The kernel ends QEMU with code << 1 | 1; Ctrl-A X gives 0.
     match status.code() {

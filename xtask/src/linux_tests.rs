@@ -7,7 +7,7 @@ use crate::boot;
 use crate::compile::{self, Clients, Profile, Role, role};
 use crate::prerequisites::{self, LINUX, Need, Readiness};
 use crate::progress::{Chatter, Progress};
-use crate::session::{self, Report};
+use crate::session::{self, FileSystem, Report};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -144,7 +144,7 @@ pub fn run_programs(
     let guest = job.start(kernel)?;
     let outcome = test_run::follow(guest, names, PowerOff::Acpi, Limits::default(), &mut progress);
     progress.finish();
-    let mut report = Report::new(outcome?, job.log());
+    let mut report = Report::new(outcome?, FileSystem::Ext4, job.log());
     report.examine(disk, folder)?;
     // Linux 6.12's ext4 with inline data has been seen to lose what a program wrote and read back.
     // That is Linux's failure and not a test's: our kernel's disks are held to the same lists.

@@ -8,12 +8,52 @@ use runner::boot_conf::{Access, BootConf, Disk, Mode, Trace};
 use runner::boot_image::{boot_image, stripped};
 use runner::ext4_image::{Geometry, Health, Image, recreate};
 use runner::manifest::{self, Difference};
+use runner::mini_image;
 use runner::qemu::{Clock, Debugger, Drive, Machine, Terminal, Vm, Writes};
 use runner::sample_tree;
 use runner::test_run::{self, End, Limits, Outcome, PowerOff, Verdict};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// What is on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum FileSystem {
+    /// ext4 with inline data, made by mke2fs.
+    #[default]
+    Ext4,
+    /// fs-mini, made by its own mkfs.
+    Mini,
+}
+
+impl FileSystem {
+    /// Its name for the server.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ext4 => "ext4",
+            Self::Mini => "mini",
+        }
+    }
+
+    /// What its judge says of a disk.
+    ///
+    /// # Errors
+    /// The judge could not be run.
+    pub fn check(self, image: &Image) -> Result<Health> {
+        match self {
+            Self::Ext4 => image.check(),
+            Self::Mini => mini_image::check(image),
+        }
+    }
+
+    /// Who judges what the guest left on the disk.
+    pub fn judge(self) -> &'static str {
+        match self {
+            Self::Ext4 => "e2fsck",
+            Self::Mini => "check",
+        }
+    }
+}
 
 /// One boot: what is started and how. The defaults are `cargo xtask boot`'s.
 #[derive(Clone, Debug)]
@@ -30,6 +70,8 @@ pub struct Session {
     pub options: Vec<(String, String)>,
     /// Lines of `boot.conf` for this boot only.
     pub extra: Vec<(String, String)>,
+    /// What is on the disk.
+    pub file_system: FileSystem,
     /// How the disk is mounted.
     pub access: Access,
     /// Whether messages and faults are printed.
@@ -65,7 +107,9 @@ pub struct BootDisk {
 pub struct Report {
     /// What the guest did.
     pub outcome: Outcome,
-    /// What e2fsck says of the disk; `None` if there is no disk with the guest's writes on it.
+    /// What is on the disk.
+    pub file_system: FileSystem,
+    /// What its judge says of the disk; `None` if there is no disk with the guest's writes on it.
     pub health: Option<Health>,
     /// Files compared with the lists on the disk, through debugfs.
     pub compared: usize,
@@ -77,8 +121,8 @@ pub struct Report {
 
 impl Report {
     /// A run before anything is known of its disk.
-    pub fn new(outcome: Outcome, log: PathBuf) -> Self {
-        Self { outcome, health: None, compared: 0, differences: Vec::new(), log }
+    pub fn new(outcome: Outcome, file_system: FileSystem, log: PathBuf) -> Self {
+        Self { outcome, file_system, health: None, compared: 0, differences: Vec::new(), log }
     }
 
     /// Has e2fsck judge the disk, and compares its files with the lists on it. The latter only after
@@ -116,6 +160,7 @@ impl Session {
             programs,
             options: Vec::new(),
             extra: Vec::new(),
+            file_system: FileSystem::Ext4,
             access: Access::ReadWrite,
             trace: Trace::Off,
             machine: Machine::Microvm,
@@ -153,7 +198,7 @@ impl Session {
             virtio: self.machine.virtio(),
             options: self.options.clone(),
             trace: self.trace,
-            extra: self.extra.clone(),
+            extra: [vec![("fs".to_string(), self.file_system.name().to_string())], self.extra.clone()].concat(),
         };
         let mut archive = Archive::new();
         archive.file("etc/boot.conf", conf.to_text().as_bytes());
@@ -197,7 +242,10 @@ impl Session {
     pub fn run(&self, guest: &Guest, disk: &BootDisk, chatter: Chatter) -> Result<Report> {
         let mut report = self.run_guest(guest, Some(disk), chatter)?;
         if disk.writes == Writes::Kept && self.disk == Disk::Virtio {
-            report.examine(&disk.image, &self.folder)?;
+            match self.file_system {
+                FileSystem::Ext4 => report.examine(&disk.image, &self.folder)?,
+                FileSystem::Mini => report.health = Some(mini_image::check(&disk.image)?),
+            }
         }
         Ok(report)
     }
@@ -212,8 +260,17 @@ impl Session {
         let started = runner::guest::Guest::start(command, &self.log())?;
         let outcome = test_run::follow(started, &self.programs, PowerOff::DebugExit, self.limits, &mut progress);
         progress.finish();
-        Ok(Report::new(outcome?, self.log()))
+        Ok(Report::new(outcome?, self.file_system, self.log()))
     }
+}
+
+/// A fresh, empty disk with fs-mini in `folder`.
+///
+/// # Errors
+/// It cannot be made.
+pub fn fresh_mini_disk(folder: &Path, geometry: Geometry) -> Result<BootDisk> {
+    let image = mini_image::make(&folder.join("disk.img"), geometry.mebibytes, geometry.block_size)?;
+    Ok(BootDisk { image, writes: Writes::Kept })
 }
 
 /// A fresh disk in `folder` with the sample tree on it.
@@ -285,13 +342,14 @@ pub fn summarise(report: &Report) {
         }
     }
     report.outcome.complaints.iter().for_each(|complaint| println!("  protocol   {complaint}"));
+    let judge = report.file_system.judge();
     match &report.health {
-        Some(Health::Clean) => println!("  e2fsck     clean"),
+        Some(Health::Clean) => println!("  {judge:<10} clean"),
         Some(Health::Damaged(output)) => {
-            println!("  e2fsck     DAMAGED");
+            println!("  {judge:<10} DAMAGED");
             output.lines().for_each(|line| println!("             | {line}"));
         }
-        None => println!("  e2fsck     not run: there is no disk with the guest's writes"),
+        None => println!("  {judge:<10} not run: there is no disk with the guest's writes"),
     }
     if report.compared > 0 {
         println!("  debugfs    {} files compared, {} differ", report.compared, report.differences.len());

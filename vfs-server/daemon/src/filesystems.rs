@@ -17,7 +17,8 @@ struct FileSystemType {
 
 type Mount = fn(Arc<dyn BlockDevice>, Access, &[(&str, &str)]) -> Result<Arc<dyn FileSystem>, String>;
 
-const TYPES: &[FileSystemType] = &[FileSystemType { name: "ext4", mount: mount_ext4 }];
+const TYPES: &[FileSystemType] =
+    &[FileSystemType { name: "ext4", mount: mount_ext4 }, FileSystemType { name: "mini", mount: mount_mini }];
 
 /// Mounts the file system on the disk: of the type that `wanted` names, or else of the first.
 pub fn mount(
@@ -50,4 +51,19 @@ fn mount_ext4(
     let parsed = fs_ext4inline::Options::parse(options.iter().copied())
         .map_err(|error| format!("mount options {options:?}: {error}"))?;
     fs_ext4inline::mount(device, access, parsed).map_err(|error| format!("{error}"))
+}
+
+fn mount_mini(
+    device: Arc<dyn BlockDevice>,
+    access: Access,
+    options: &[(&str, &str)],
+) -> Result<Arc<dyn FileSystem>, String> {
+    let access = match access {
+        Access::ReadOnly => fs_mini::Access::ReadOnly,
+        Access::ReadWrite => fs_mini::Access::ReadWrite,
+    };
+    if let Some((name, _)) = options.first() {
+        return Err(format!("it has no mount option {name}"));
+    }
+    fs_mini::mount(device, access).map_err(|error| format!("{error}"))
 }
