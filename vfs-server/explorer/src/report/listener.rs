@@ -5,6 +5,7 @@
 
 use super::recorder::{HeldLock, Names, Recorder};
 use super::told::{self, Broken, LaneId, Title, ToldRun};
+use super::waits;
 use crate::runtime::{ChoiceKind, Observer, Role, Switch};
 use crate::scenario::Failure;
 use platform::host::Access;
@@ -36,7 +37,13 @@ impl<'a> Listener<'a> {
 
     /// What was heard.
     pub fn finish(self) -> ToldRun {
-        self.recorder.finish(self.broken)
+        let mut run = self.recorder.finish(self.broken);
+        let waits = waits::lines(&run);
+        if let Some(broken) = run.broken.as_mut().filter(|broken| broken.kind == Failure::DEADLOCK) {
+            broken.summary = "nobody can go on".to_owned();
+            broken.details = waits;
+        }
+        run
     }
 
     /// The lane of a task, which holds now what the checker says.
@@ -124,7 +131,11 @@ impl Observer for Listener<'_> {
     }
 
     fn name_object(&mut self, object: usize, words: &str) {
-        self.recorder.names().name_object(object, words);
+        match words.split_once(" = ") {
+            // "inode 12 = /a" names no object, but what is known by another name.
+            Some((from, to)) if object == 0 => self.recorder.names().alias(from, to),
+            _ => self.recorder.names().name_object(object, words),
+        }
     }
 
     fn failed(&mut self, failure: &Failure) {

@@ -9,6 +9,7 @@
 //! | [`recorder`] | makes that of what happens, one thing after the other |
 //! | [`listener`] | feeds it from a replay |
 //! | [`requests`] | lets each column follow a client's request through the tasks that serve it |
+//! | [`waits`] | who waits for whom at the end of a deadlock |
 //! | [`columns`] | words laid out in columns of a bounded width |
 //! | [`diagram`] | the `cpu1 | cpu2` interleaving, as plain text |
 //! | [`html`] | one self-contained page to step through |
@@ -24,6 +25,7 @@ pub mod recorder;
 pub mod requests;
 pub mod told;
 pub mod verdict;
+pub mod waits;
 
 #[cfg(test)]
 pub(crate) mod samples;

@@ -26,6 +26,29 @@ impl Names {
         self.aliases.push((from.to_owned(), to.to_owned()));
     }
 
+    /// `words` with names for addresses: "inode lock 0x7f00" becomes "inode lock of inode 12".
+    fn name_addresses(&self, words: &str) -> String {
+        let mut named = String::new();
+        let mut rest = words;
+        while let Some(at) = rest.find("0x") {
+            let digits = rest[at + 2..].find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(rest.len() - at - 2);
+            let end = at + 2 + digits;
+            let object = usize::from_str_radix(&rest[at + 2..end], 16).ok();
+            match object.and_then(|object| self.objects.get(&object)) {
+                Some(name) => {
+                    // The class stands before the address, and is the beginning of most names.
+                    let before = rest[..at].trim_end();
+                    let class = name.split(" of ").next().unwrap_or_default();
+                    named.push_str(before.strip_suffix(class).unwrap_or(&rest[..at]));
+                    named.push_str(name);
+                }
+                None => named.push_str(&rest[..end]),
+            }
+            rest = &rest[end..];
+        }
+        named + rest
+    }
+
     /// `words` with every alias put in; "inode 1" is not found in "inode 12".
     fn apply(&self, words: &str) -> String {
         let mut words = words.to_owned();
@@ -174,9 +197,10 @@ impl Recorder {
 
     /// The whole run.
     pub fn finish(mut self, broken: Option<Broken>) -> ToldRun {
+        let words = |line: &String| self.names.apply(&self.names.name_addresses(line));
         self.run.broken = broken.map(|broken| Broken {
-            summary: self.names.apply(&broken.summary),
-            details: broken.details.iter().map(|line| self.names.apply(line)).collect(),
+            summary: words(&broken.summary),
+            details: broken.details.iter().map(words).collect(),
             ..broken
         });
         self.number_unnamed_locks();
@@ -284,6 +308,13 @@ mod tests {
             names,
             ["inode lock of /a", "inode lock of inode 12", "folio lock #1", "folio lock #2", "allocator"]
         );
+    }
+
+    #[test]
+    fn an_address_in_a_message_gets_its_name() {
+        let (recorder, _) = recorder();
+        let words = recorder.names.name_addresses("it waits for inode lock 0x10, and for leaf 0x99 at 0x20");
+        assert_eq!(words, "it waits for inode lock of inode 1, and for leaf 0x99 at inode lock of inode 12");
     }
 
     #[test]
