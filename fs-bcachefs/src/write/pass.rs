@@ -174,7 +174,7 @@ impl<'a> Pass<'a> {
         }
         if end >= self.inode().size() {
             let sector_end = end_in_folio.next_multiple_of(folio.block_size());
-            folio.frames().zero(end_in_folio..sector_end);
+            folio.change(|frames| frames.zero(end_in_folio..sector_end));
             return Ok(());
         }
         self.file.read_folio(folio)

@@ -101,12 +101,12 @@ impl<'a> IovIter<'a> {
         let len = len.min(self.count);
         match self.source {
             Source::Staged(staged) => {
-                staged.copy_to(self.offset, folio.frames(), offset, len);
+                folio.change(|frames| staged.copy_to(self.offset, frames, offset, len));
                 Ok(len)
             }
             Source::Client(request) => {
                 let there = injected(len);
-                copied(folio.frames().copy_from_client(offset, there, request, self.offset), there)
+                copied(folio.change(|frames| frames.copy_from_client(offset, there, request, self.offset)), there)
             }
         }
     }

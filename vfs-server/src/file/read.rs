@@ -3,8 +3,8 @@
 //! Owns: the loop of `read`. Does not own: bringing contents in (`fill`).
 //!
 //! No inode lock: the length fits a size that the file had during the call, and each 512-byte
-//! granule is one that it held. No lock at all is held while bytes are copied: a folio that is
-//! detached meanwhile keeps its bytes until the last reference goes.
+//! granule is one that it held. No lock is held while bytes are copied, unless a writer is met in the
+//! folio ([`Folio::look`]); one that is detached meanwhile keeps its bytes until the last reference goes.
 
 use super::fill::Reader;
 use crate::error::{Error, Result};
@@ -46,7 +46,7 @@ impl Server {
                 break;
             }
             tell!("copies [{at},{}) from {folio}", at + count as u64);
-            match folio.frames().copy_to_client(offset, count, request, progress.done) {
+            match folio.look(|frames| frames.copy_to_client(offset, count, request, progress.done)) {
                 Ok(()) => progress.done += count,
                 Err(CopyError::NotResident { copied }) => {
                     progress.done += copied.min(count);

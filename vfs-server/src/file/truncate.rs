@@ -112,7 +112,7 @@ impl Server {
                 }
             }
             tell!("zeroes {folio} behind {size}");
-            folio.frames().zero(cut..folio.len());
+            folio.change(|frames| frames.zero(cut..folio.len()));
             let kept = folio.blocks_touched(0..cut);
             inode.mapping.cancel_dirty(&self.page_cache, &folio, !kept);
             inode.operations().invalidate_folio(inode, &folio, !kept);
@@ -133,7 +133,7 @@ impl Server {
         {
             tail.wait_writeback();
             let cut = (size - tail.position()) as usize;
-            tail.frames().zero(cut..tail.len());
+            tail.change(|frames| frames.zero(cut..tail.len()));
             let void = !tail.blocks_touched(0..cut);
             inode.mapping.cancel_dirty(&self.page_cache, &tail, void);
             inode.operations().invalidate_folio(inode, &tail, void);

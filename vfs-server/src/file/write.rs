@@ -282,7 +282,7 @@ impl Server {
             protect_tail(inode, folio);
         }
         let offset = (position - folio.position()) as usize;
-        folio.frames().copy_in(offset, bytes);
+        folio.change(|frames| frames.copy_in(offset, bytes));
         self.dirty_folio(inode, folio, folio.blocks_touched(offset..offset + bytes.len()));
         folio.mark_referenced();
         if end > inode.size() {
@@ -334,13 +334,15 @@ impl Server {
             protect_tail(inode, &folio);
         }
         tell!("copies [{},{end}) to {folio}", piece.position);
-        match piece.source {
-            Source::Staged(staged) => staged.copy_to(piece.buffer_offset, folio.frames(), offset, count),
-            Source::Client(request) => folio
-                .frames()
+        folio.change(|frames| match piece.source {
+            Source::Staged(staged) => {
+                staged.copy_to(piece.buffer_offset, frames, offset, count);
+                Ok(())
+            }
+            Source::Client(request) => frames
                 .copy_from_client(offset, count, request, piece.buffer_offset)
-                .map_err(|error| buffer_error(error, piece.buffer_offset))?,
-        }
+                .map_err(|error| buffer_error(error, piece.buffer_offset)),
+        })?;
         folio.set_uptodate(folio.blocks_within(offset..offset + count));
         self.dirty_folio(inode, &folio, folio.blocks_touched(offset..offset + count));
         folio.mark_referenced();
@@ -515,7 +517,7 @@ fn store_inline(
     let new_size = inode.size().max(end);
     let outcome = inode.operations().write_end_inline(inode, position, bytes, new_size, begun)?;
     if outcome == InlineWritten::Stored {
-        folio.frames().copy_in(position as usize, bytes);
+        folio.change(|frames| frames.copy_in(position as usize, bytes));
         if end > inode.size() {
             inode.set_size(end);
         }
@@ -538,6 +540,6 @@ pub(crate) fn protect_tail(inode: &Inode, folio: &LockedFolio) {
     }
     let start = (size - folio.position()) as usize;
     tell!("zeroes {folio} behind the old end {size}");
-    folio.frames().zero(start..start.next_multiple_of(PAGE_SIZE as usize));
+    folio.change(|frames| frames.zero(start..start.next_multiple_of(PAGE_SIZE as usize)));
     folio.clear_stores_past_end();
 }

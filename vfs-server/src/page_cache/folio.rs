@@ -23,9 +23,10 @@ use alloc::sync::{Arc, Weak};
 use core::any::Any;
 use core::fmt;
 use core::ops::{Deref, Range};
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, Ordering, fence};
 use pager_abi::PAGE_SIZE;
 use platform::frame::Frames;
+use platform::host::{self, Access};
 use platform::lockdep::FOLIO;
 use platform::name_object;
 use platform::sync::{BitLock, Bits};
@@ -65,6 +66,9 @@ pub struct Folio {
     block_shift: u8,
     /// Its place in the clock; changed under the clock's lock only.
     pub(super) slot: AtomicU32,
+    /// Counts the server's changes of bytes that others may be reading, odd while one is going on: a
+    /// seqlock's. What clients store by their mappings is not counted.
+    changes: AtomicU32,
     uptodate: Bits,
     dirty: Bits,
     inode: Weak<Inode>,
@@ -108,6 +112,7 @@ impl Folio {
             order: frames.order(),
             block_shift,
             slot: AtomicU32::new(NO_SLOT),
+            changes: AtomicU32::new(0),
             uptodate: Bits::new(0),
             dirty: Bits::new(0),
             inode: Arc::downgrade(inode),
@@ -285,6 +290,29 @@ impl Folio {
         self.has(READAHEAD) && self.state.clear(&FOLIO, READAHEAD) & READAHEAD != 0
     }
 
+    /// Runs `look`, which copies bytes out, such that the server changes none of them meanwhile: at
+    /// first without a lock, once more with the folio lock if that met a change.
+    #[inline]
+    pub fn look<R>(self: &Arc<Self>, look: impl Fn(&Frames) -> R) -> R {
+        self.touch_changes(Access::Read);
+        let before = self.changes.load(Ordering::Acquire);
+        if before.is_multiple_of(2) {
+            let seen = look(&self.frames);
+            fence(Ordering::Acquire);
+            self.touch_changes(Access::Read);
+            if self.changes.load(Ordering::Relaxed) == before {
+                return seen;
+            }
+        }
+        let _held = self.lock();
+        look(&self.frames)
+    }
+
+    #[inline(always)]
+    fn touch_changes(&self, access: Access) {
+        host::touch(&FOLIO, (&raw const self.changes) as usize, access);
+    }
+
     /// Locks the folio, waiting for its holder. It may be detached by then.
     pub fn lock(self: &Arc<Self>) -> LockedFolio {
         self.state.lock(&FOLIO, self.index);
@@ -350,12 +378,27 @@ impl LockedFolio {
             order: self.folio.order,
             block_shift: self.folio.block_shift,
             slot: AtomicU32::new(NO_SLOT),
+            changes: AtomicU32::new(0),
             uptodate: Bits::new(self.folio.uptodate_blocks()),
             dirty: Bits::new(self.folio.dirty_blocks()),
             inode: self.folio.inode.clone(),
             frames,
             private,
         })
+    }
+
+    /// Runs `change`, which copies bytes in or zeroes them: who looks at them meanwhile looks again.
+    #[inline]
+    pub fn change<R>(&self, change: impl FnOnce(&Frames) -> R) -> R {
+        self.folio.touch_changes(Access::Write);
+        // Only the holder of the lock counts.
+        let before = self.folio.changes.load(Ordering::Relaxed);
+        self.folio.changes.store(before.wrapping_add(1), Ordering::Relaxed);
+        fence(Ordering::Release);
+        let outcome = change(&self.folio.frames);
+        self.folio.touch_changes(Access::Write);
+        self.folio.changes.store(before.wrapping_add(2), Ordering::Release);
+        outcome
     }
 
     /// Marks blocks as holding the file's contents.
