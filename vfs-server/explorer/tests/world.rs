@@ -3,7 +3,7 @@
 use explorer::experiments::truncate_fault;
 use explorer::report::{diagram, listener::Listener, requests, told::Title};
 use explorer::strategy::{DefaultPolicy, Random};
-use explorer::world::{Script, Stage, file_systems};
+use explorer::world::{Script, Stage, disk::Pace, file_systems};
 use explorer::{Budget, Explorer, Scenario, Strategy, Verdict, explore};
 
 /// Schedules of each scenario: more in a build that is meant for it.
@@ -27,6 +27,78 @@ fn write_against_load() -> Script {
         })
         .client("writer", |me| _ = me.write("a", 0, 1024))
         .client("loader", |me| _ = me.load("a", 8))
+}
+
+/// Two clients have the file of two pages mapped and in their TLBs.
+fn both_map(stage: &Stage) {
+    stage.actor(0).create("a").unwrap();
+    stage.actor(0).write("a", 0, 8192).unwrap();
+    stage.actor(1).open("a").unwrap();
+    for actor in &stage.actors()[..2] {
+        actor.map("a", 2).unwrap();
+        actor.load("a", 0).unwrap();
+        actor.load("a", 4096).unwrap();
+    }
+}
+
+/// Folios go and come back under clients that store and load.
+fn reclaim() -> Script {
+    Script::new("reclaim against store and load", &file_systems::EXT4)
+        .set_up(both_map)
+        .client("store", |me| {
+            _ = me.store("a", 8);
+            _ = me.load("a", 8);
+        })
+        .client("load", |me| {
+            _ = me.load("a", 16);
+            _ = me.write("a", 4096, 512);
+        })
+        .task("reclaim", |stage| _ = stage.server.drop_caches())
+}
+
+/// Folios move under clients that store, write and load.
+fn migration() -> Script {
+    Script::new("migration against store and write", &file_systems::EXT4)
+        .set_up(both_map)
+        .client("store", |me| {
+            _ = me.store("a", 8);
+            _ = me.load("a", 8);
+        })
+        .client("write", |me| {
+            _ = me.write("a", 0, 512);
+            _ = me.read("a", 0, 1024);
+        })
+        .task("migration", |stage| _ = stage.server.migrate_folios())
+}
+
+/// Writeback copies folios that clients store to.
+fn writeback() -> Script {
+    Script::new("writeback against store and fsync", &file_systems::EXT4)
+        .set_up(both_map)
+        .client("store", |me| {
+            _ = me.store("a", 8);
+            _ = me.store("a", 16);
+        })
+        .client("write", |me| {
+            _ = me.write("a", 1024, 512);
+            _ = me.fsync("a");
+        })
+        .task("writeback", |stage| stage.server.write_back_pass())
+}
+
+/// Folios are read by a disk that takes its time while the file is cut.
+fn late_read() -> Script {
+    Script::new("late reads against truncate", &file_systems::EXT4)
+        .disk(Pace::Late)
+        .set_up(|stage| {
+            both_map(stage);
+            stage.actor(2).share(stage.actor(0), "a");
+            stage.sync();
+            assert_eq!(stage.drop_caches(), 2);
+        })
+        .client("read", |me| _ = me.read("a", 0, 8192))
+        .client("load", |me| _ = me.load("a", 4096))
+        .thread_of(0, "truncate", |me| _ = me.truncate("a", 100))
 }
 
 /// Runs at random; a failure comes with its diagram.
@@ -58,6 +130,13 @@ fn a_write_against_a_load_is_clean() {
     assert!(matches!(report.verdict, Verdict::Exhausted), "{:?}", report.verdict);
     drop(explorer);
     assert_clean(&write_against_load());
+}
+
+#[test]
+fn helpers_against_clients_are_clean() {
+    for script in [reclaim(), migration(), writeback(), late_read()] {
+        assert_clean(&script);
+    }
 }
 
 #[test]
