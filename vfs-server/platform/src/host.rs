@@ -80,7 +80,8 @@ pub unsafe trait Host {
     /// production: [`crate::waits`] keeps it.
     #[inline(always)]
     fn doing(_doing: Option<Doing>) {}
-    /// Whether anybody listens to [`Host::tell`] and [`Host::name_object`]: nobody in production.
+    /// Whether anybody listens to the [`Host::tell`] or [`Host::name_object`] that follows if so (what
+    /// is looked at in between is no access): nobody in production.
     #[inline(always)]
     fn tells() -> bool {
         false

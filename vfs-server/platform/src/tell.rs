@@ -2,7 +2,8 @@
 //!
 //! A line stands where a kernel developer would draw an arrow ("trims the page cache to 6"), not at
 //! every lock. In production nothing is evaluated, formatted or stored; under the explorer only while
-//! a schedule is replayed to be drawn.
+//! a schedule is replayed to be drawn. What the words look at is no access then, so that the run that
+//! is told is the run that was not.
 
 use crate::host::linked;
 use core::fmt;
@@ -11,7 +12,7 @@ use core::fmt;
 #[macro_export]
 macro_rules! tell {
     ($($words:tt)+) => {
-        if $crate::tell::listened() {
+        if $crate::tell::begin() {
             $crate::tell::tell(::core::format_args!($($words)+));
         }
     };
@@ -21,15 +22,16 @@ macro_rules! tell {
 #[macro_export]
 macro_rules! name_object {
     ($object:expr, $($words:tt)+) => {
-        if $crate::tell::listened() {
+        if $crate::tell::begin() {
             $crate::tell::name_object($object, ::core::format_args!($($words)+));
         }
     };
 }
 
-/// Whether anybody listens.
+/// Whether anybody listens; if so, words must follow.
+#[doc(hidden)]
 #[inline(always)]
-pub fn listened() -> bool {
+pub fn begin() -> bool {
     // SAFETY: `set_host!` defined the symbol with this signature.
     unsafe { linked::__platform_tells() }
 }
