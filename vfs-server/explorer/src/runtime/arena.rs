@@ -32,8 +32,8 @@ const GRAIN: usize = 16;
 const FINE_CLASSES: usize = FINE_MAX / GRAIN + 1;
 /// Blocks that are aligned to their size, a power of two below a page: 32, 64, .., 2048.
 const ALIGNED_CLASSES: usize = 12;
-/// Pages from the start of the pages on among which frames are told from other memory; sets 16 MiB.
-const FRAME_PAGES: usize = 4096;
+/// Frames lie among the first this many pages.
+const FRAMES_MAX: usize = 1 << 12;
 /// Runs of pages up to this many come from a list of their own.
 const RUN_MAX: usize = 256;
 
@@ -44,8 +44,8 @@ struct Heap {
     pages_top: usize,
     /// Frames that are handed out, in pages; see [`super::host`].
     frames_out: usize,
-    /// Which pages they are, a bit each.
-    frames: [u64; FRAME_PAGES / 64],
+    /// Which pages they are, from [`PAGES_BASE`] on.
+    frames: [u64; FRAMES_MAX / 64],
     fine: [usize; FINE_CLASSES],
     aligned: [usize; ALIGNED_CLASSES],
     runs: [usize; RUN_MAX + 1],
@@ -263,7 +263,7 @@ pub unsafe fn clear() {
             small_top: BASE + size_of::<Heap>(),
             pages_top: PAGES_BASE,
             frames_out: 0,
-            frames: [0; FRAME_PAGES / 64],
+            frames: [0; FRAMES_MAX / 64],
             fine: [0; FINE_CLASSES],
             aligned: [0; ALIGNED_CLASSES],
             runs: [0; RUN_MAX + 1],
@@ -324,33 +324,40 @@ impl Snapshot {
 /// Pages of frames that are handed out inside.
 ///
 /// # Safety
-/// This thread is inside.
-pub unsafe fn frames_out() -> &'static Cell<usize> {
-    // SAFETY: the heap is mapped and this thread has it for itself; `Cell<usize>` is a `usize`.
-    unsafe { &*(&raw const (*heap()).frames_out).cast::<Cell<usize>>() }
-}
-
-/// Notes that a run of pages is handed out as frames, or that it is no more.
-///
-/// # Safety
-/// This thread is inside.
-pub unsafe fn set_frames(address: usize, pages: usize, handed_out: bool) {
+/// The session is this thread's.
+pub unsafe fn frames_out() -> usize {
     // SAFETY: the heap is mapped and this thread has it for itself.
-    let frames = unsafe { &mut (*heap()).frames };
-    for page in address.wrapping_sub(PAGES_BASE) / PAGE..address.wrapping_sub(PAGES_BASE) / PAGE + pages {
-        let Some(word) = frames.get_mut(page / 64) else { panic!("more memory than frames are told from") };
-        let bit = 1 << (page % 64);
-        *word = if handed_out { *word | bit } else { *word & !bit };
-    }
+    unsafe { (*heap()).frames_out }
 }
 
-/// Whether the page at `address` is handed out as a frame.
+/// Marks a block of pages as frames, or no more as such; `false`: it lies too far up for frames.
 ///
 /// # Safety
-/// The region is mapped, and this thread has it for itself.
+/// The session is this thread's, and the block is one of whole pages that it allocated inside.
+pub unsafe fn mark_frames(address: usize, pages: usize, out: bool) -> bool {
+    let first = (address - PAGES_BASE) / PAGE;
+    if first + pages > FRAMES_MAX {
+        return false;
+    }
+    // SAFETY: as above.
+    let heap = unsafe { &mut *heap() };
+    for page in first..first + pages {
+        if out {
+            heap.frames[page / 64] |= 1 << (page % 64);
+        } else {
+            heap.frames[page / 64] &= !(1 << (page % 64));
+        }
+    }
+    heap.frames_out = if out { heap.frames_out + pages } else { heap.frames_out - pages };
+    true
+}
+
+/// Whether the page of `address` is a frame that is handed out.
+///
+/// # Safety
+/// The session is this thread's.
 pub unsafe fn is_frame(address: usize) -> bool {
-    let page = address.wrapping_sub(PAGES_BASE) / PAGE;
-    // SAFETY: the caller's contract.
-    let frames = unsafe { &(*heap()).frames };
-    frames.get(page / 64).is_some_and(|word| word >> (page % 64) & 1 == 1)
+    let Some(page) = address.checked_sub(PAGES_BASE).map(|offset| offset / PAGE) else { return false };
+    // SAFETY: as above.
+    page < FRAMES_MAX && unsafe { (*heap()).frames[page / 64] >> (page % 64) & 1 == 1 }
 }

@@ -26,7 +26,7 @@ impl Runtime {
     /// A switch point, if the class is one that switches, and then an access.
     #[inline]
     pub(super) fn point(&self, class: &'static LockClass, object: usize, access: Access) {
-        if !self.on_task() {
+        if !self.on_task() || self.telling.get() {
             return;
         }
         let switching = self.classes.contains(class);
@@ -43,7 +43,7 @@ impl Runtime {
     /// An access that is no switch point.
     #[inline]
     pub(super) fn touch(&self, class: &'static LockClass, object: usize, access: Access) {
-        if !self.on_task() {
+        if !self.on_task() || self.telling.get() {
             return;
         }
         if self.is_observed() {
@@ -75,7 +75,7 @@ impl Runtime {
         let me = self.current.get();
         self.count_point(me);
         self.end_step(me);
-        if !self.steps_wanted.get() && self.ready.get() == 1 << me {
+        if !self.steps_wanted.get() && !self.is_observed() && self.ready.get() == 1 << me {
             return;
         }
         self.go_to(self.decide(Some(me)));
@@ -202,18 +202,24 @@ impl Runtime {
         task.points = 0;
     }
 
-    /// Whether words are wanted: in a run that is told, and in set-up, whose names are kept.
+    /// Whether words are wanted: in a run that is told, and in set-up, whose names are kept. If so
+    /// they follow, and what is looked at to make them is no access: the run that is told shall be
+    /// the run that was not.
     #[inline]
-    pub(super) fn is_told(&self) -> bool {
-        self.is_observed() || self.phase.get() == Phase::SetUp
+    pub(super) fn begin_telling(&self) -> bool {
+        let told = self.is_observed() || self.phase.get() == Phase::SetUp;
+        self.telling.set(told);
+        told
     }
 
     pub(super) fn tell(&self, words: fmt::Arguments<'_>) {
+        self.telling.set(false);
         let task = self.current();
         self.observe(|observer| observer.tell(task, &words.to_string()));
     }
 
     pub(super) fn name_object(&self, object: usize, words: fmt::Arguments<'_>) {
+        self.telling.set(false);
         let _outside = Mode::outside();
         if self.phase.get() == Phase::SetUp {
             self.names.borrow_mut().insert(object, words.to_string());
@@ -221,26 +227,11 @@ impl Runtime {
         self.observe(|observer| observer.name_object(object, &words.to_string()));
     }
 
-    pub(super) fn take_frames(&self, pages: usize) -> bool {
-        // SAFETY: the caller allocates inside.
-        let out = unsafe { arena::frames_out() };
-        let fits = out.get() + pages <= self.settings.frames;
-        if fits {
-            out.set(out.get() + pages);
-        }
-        fits
-    }
-
-    pub(super) fn give_frames(&self, pages: usize) {
-        // SAFETY: as above.
-        let out = unsafe { arena::frames_out() };
-        out.set(out.get() - pages);
-    }
-
+    /// Pages of frames that may be handed out in all, and that are left.
     pub(super) fn frame_budget(&self) -> (usize, usize) {
-        // SAFETY: as above.
+        // SAFETY: an active runtime has the session.
         let out = unsafe { arena::frames_out() };
-        (self.settings.frames, self.settings.frames - out.get())
+        (self.settings.frames, self.settings.frames.saturating_sub(out))
     }
 }
 
@@ -298,6 +289,19 @@ pub fn end_operation(words: fmt::Arguments<'_>) {
     let Some(runtime) = active().filter(|runtime| runtime.on_task()) else { return };
     let task = runtime.current();
     runtime.observe(|observer| observer.end(task, &words.to_string()));
+}
+
+/// Whether the page at `address` is one of the frames that the host has handed out.
+pub fn is_frame(address: usize) -> bool {
+    // SAFETY: an active runtime has the session.
+    active().is_some() && unsafe { arena::is_frame(address) }
+}
+
+/// The running task, a worker, is busy for `client` from now on (`None`: for nobody).
+pub fn serves(client: Option<TaskId>) {
+    let Some(runtime) = active().filter(|runtime| runtime.on_task()) else { return };
+    let task = runtime.current();
+    runtime.observe(|observer| observer.serves(task, client));
 }
 
 /// Whether the run is told to somebody: words are only worth making then.

@@ -54,12 +54,6 @@ fn touch_pool(access: Access) {
     ExplorerHost::touch(&LEAF, &raw const FRAME_POOL as usize, access);
 }
 
-/// Whether the page at `address` is a frame that is handed out and was not given back.
-pub fn is_frame(address: usize) -> bool {
-    // SAFETY: on a thread that explores, the region is mapped and this thread's.
-    active().is_some() && unsafe { arena::is_frame(address) }
-}
-
 fn frames_layout(order: u8) -> Layout {
     let size = 4096usize << order;
     // A power of two far below isize::MAX for every order that a folio has.
@@ -122,7 +116,7 @@ unsafe impl Host for ExplorerHost {
 
     #[inline]
     fn tells() -> bool {
-        active().is_some_and(Runtime::is_told)
+        active().is_some_and(Runtime::begin_telling)
     }
 
     fn tell(words: fmt::Arguments<'_>) {
@@ -194,9 +188,8 @@ unsafe impl Host for ExplorerHost {
     fn alloc_frames(order: u8) -> Option<RawFrames> {
         touch_pool(Access::Write);
         let pages = 1usize << order;
-        if let Some(runtime) = active().filter(|_| arena::is_inside())
-            && !runtime.take_frames(pages)
-        {
+        let inside = active().filter(|_| arena::is_inside());
+        if inside.is_some_and(|runtime| runtime.frame_budget().1 < pages) {
             return None;
         }
         let layout = frames_layout(order);
@@ -205,21 +198,22 @@ unsafe impl Host for ExplorerHost {
         if memory.is_null() {
             return None;
         }
+        // SAFETY: inside, by the session's own thread; whole pages.
+        if inside.is_some() && unsafe { !arena::mark_frames(memory as usize, pages, true) } {
+            // SAFETY: it was just allocated with this layout.
+            unsafe { std::alloc::dealloc(memory, layout) };
+            return None;
+        }
         // SAFETY: it was just allocated, that long.
         unsafe { memory.write_bytes(POISON, layout.size()) };
-        if arena::holds(memory as usize) {
-            // SAFETY: what lies in the arena was allocated by the thread that is inside.
-            unsafe { arena::set_frames(memory as usize, pages, true) };
-        }
         Some(RawFrames { address: memory as usize, order })
     }
 
     unsafe fn free_frames(frames: RawFrames) {
         touch_pool(Access::Write);
-        if let Some(runtime) = active().filter(|_| arena::holds(frames.address)) {
-            runtime.give_frames(1 << frames.order);
-            // SAFETY: as in `alloc_frames`.
-            unsafe { arena::set_frames(frames.address, 1 << frames.order, false) };
+        if active().is_some() && arena::holds(frames.address) {
+            // SAFETY: it was marked when it was allocated.
+            unsafe { arena::mark_frames(frames.address, 1 << frames.order, false) };
         }
         // SAFETY: it came from `alloc_frames` with this order, and the caller gives it up.
         unsafe { std::alloc::dealloc(frames.address as *mut u8, frames_layout(frames.order)) }

@@ -29,8 +29,7 @@ mod stack;
 mod task;
 mod trace;
 
-pub use calls::{begin_operation, client, end_operation, fail, is_told, outside, pick, stop};
-pub use host::is_frame;
+pub use calls::{begin_operation, client, end_operation, fail, is_frame, is_told, outside, pick, serves, stop};
 pub use observer::{Observer, Role, Switch};
 pub use session::Explorer;
 pub use trace::{ChoiceKind, Decision, Footprint, Trace};

@@ -39,7 +39,8 @@ pub enum Role {
 pub trait Observer {
     /// A task was made.
     fn task(&mut self, task: TaskId, name: &str, role: Role) {}
-    /// The task that runs now was picked; `number` is that of the decision, if there was one to make.
+    /// The task that runs now was picked, maybe to go on; `number` is that of the decision, if there
+    /// was one to make.
     fn switch(&mut self, task: TaskId, switch: Switch, number: Option<usize>) {}
     /// An access to a shared cell is about to happen; `switching`: it is a switch point.
     fn access(&mut self, task: TaskId, class: &'static LockClass, object: usize, access: Access, switching: bool) {}
@@ -57,6 +58,8 @@ pub trait Observer {
     fn begin(&mut self, task: TaskId, words: &str) {}
     /// It has ended.
     fn end(&mut self, task: TaskId, words: &str) {}
+    /// The task, a worker, is busy for a client (`None`: for nobody).
+    fn serves(&mut self, task: TaskId, client: Option<TaskId>) {}
     /// The server's operation that the task is busy with.
     fn doing(&mut self, task: TaskId, doing: Option<platform::waits::Doing>) {}
     /// A fault was injected or not, or a free choice made.

@@ -59,6 +59,7 @@ pub(crate) enum RunEnd {
 pub(super) enum Phase {
     Idle,
     SetUp,
+    WarmUp,
     Start,
     Tasks,
     Check,
@@ -98,6 +99,8 @@ pub(crate) struct Runtime {
     settling: Cell<bool>,
     /// No decisions are made: the current task goes on as long as it can.
     pub(super) undisturbed: Cell<bool>,
+    /// Words are being made: looks are no accesses.
+    pub(super) telling: Cell<bool>,
     next: RefCell<Option<Next>>,
     pub(super) now_ns: Cell<u64>,
     timers_in_a_row: Cell<u32>,
@@ -135,6 +138,7 @@ impl Runtime {
             clients_left: Cell::new(0),
             settling: Cell::new(false),
             undisturbed: Cell::new(false),
+            telling: Cell::new(false),
             next: RefCell::default(),
             now_ns: Cell::new(0),
             timers_in_a_row: Cell::new(0),
@@ -207,11 +211,15 @@ impl Runtime {
             let body = unsafe { Box::from_raw(body) };
             self.add_task(name.into(), Role::Server(kind), body);
         }
+        if let Err(end) = self.warm_up() {
+            return end;
+        }
         if let Err(failure) = self.on_main(Phase::Start, start) {
             return RunEnd::Failed(failure);
         }
         self.phase.set(Phase::Tasks);
-        let end = self.run_tasks();
+        let first = if self.clients_left.get() == 0 { self.all_clients_ended() } else { self.decide(None) };
+        let end = self.run_tasks(first);
         self.phase.set(Phase::Idle);
         end
     }
@@ -234,6 +242,7 @@ impl Runtime {
         self.clients_left.set(0);
         self.settling.set(false);
         self.undisturbed.set(false);
+        self.telling.set(false);
         self.now_ns.set(1);
         self.timers_in_a_row.set(0);
         self.sleeps.set(0);
@@ -321,7 +330,7 @@ impl Runtime {
                 self.prepared.borrow_mut().push(Prepared { name, kind, body: Box::into_raw(body) });
                 true
             }
-            Phase::Start | Phase::Tasks => {
+            Phase::WarmUp | Phase::Start | Phase::Tasks => {
                 let _outside = Mode::outside();
                 self.add_task(name.into(), Role::Server(kind), body);
                 true
@@ -331,8 +340,25 @@ impl Runtime {
         }
     }
 
-    fn run_tasks(&self) -> RunEnd {
-        let mut next = if self.clients_left.get() == 0 { self.all_clients_ended() } else { self.decide(None) };
+    /// Lets the server's threads come to where they wait for work: what they do until then says
+    /// nothing about clients that are not there yet, and costs no decisions.
+    fn warm_up(&self) -> Result<(), RunEnd> {
+        if self.ready.get() == 0 {
+            return Ok(());
+        }
+        self.phase.set(Phase::WarmUp);
+        self.undisturbed.set(true);
+        let end = self.run_tasks(self.decide(None));
+        self.undisturbed.set(false);
+        self.last.set(MAIN);
+        self.steps.set(0);
+        match end {
+            RunEnd::Check(End::Quiet) => Ok(()),
+            end => Err(end),
+        }
+    }
+
+    fn run_tasks(&self, mut next: Next) -> RunEnd {
         loop {
             let task = match next {
                 Next::End(end) => return end,
@@ -397,7 +423,7 @@ impl Runtime {
     /// A step of `task` has ended.
     pub(super) fn end_step(&self, task: usize) {
         self.steps.set(self.steps.get() + 1);
-        if self.steps_wanted.get() {
+        if self.steps_wanted.get() && !self.undisturbed.get() {
             let mut footprint = self.footprint.borrow_mut();
             self.strategy(|strategy| strategy.step(task as u8, &footprint));
             footprint.clear();
@@ -441,6 +467,9 @@ impl Runtime {
     pub(super) fn decide(&self, current: Option<usize>) -> Next {
         let mut candidates = self.candidates();
         while candidates == 0 {
+            if self.phase.get() == Phase::WarmUp {
+                return Next::End(RunEnd::Check(End::Quiet));
+            }
             if !self.fire_timer() {
                 return Next::End(RunEnd::Failed(self.deadlock(None)));
             }

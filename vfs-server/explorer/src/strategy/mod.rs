@@ -3,16 +3,28 @@
 //! | module | strategy |
 //! |---|---|
 //! | [`random`] | every decision anew |
+//! | [`pct`] | random priorities that change a few times |
+//! | [`exhaustive`] | every run within a bound on preemptions, or one of each partial order |
+//! | [`portfolio`] | several of these in turn: the default |
+//! | [`replay`] | the decisions of a run, made again |
 //! | [`default_policy`] | no decision: what runs goes on |
 
 pub mod default_policy;
+pub mod exhaustive;
+pub mod pct;
+pub mod portfolio;
 pub mod random;
+pub mod replay;
 mod rng;
 
 use crate::runtime::{ChoiceKind, Footprint, Trace};
 use crate::scenario::Outcome;
 pub use default_policy::DefaultPolicy;
+pub use exhaustive::{Exhaustive, Reduction, Shard};
+pub use pct::Pct;
+pub use portfolio::Portfolio;
 pub use random::Random;
+pub use replay::Replay;
 pub use rng::Rng;
 
 /// A moment at which several tasks could go on.
@@ -29,11 +41,16 @@ pub struct SwitchPoint {
 impl SwitchPoint {
     /// Who goes on if nothing speaks against it: the one that runs, else the next one around.
     pub fn default_task(&self) -> u8 {
-        if let Some(current) = self.current {
+        self.default_task_of(self.ready)
+    }
+
+    /// The same, of these tasks only.
+    pub fn default_task_of(&self, tasks: u64) -> u8 {
+        if let Some(current) = self.current.filter(|&current| tasks >> current & 1 == 1) {
             return current;
         }
-        let after = if self.last < 63 { self.ready & !0 << (self.last + 1) } else { 0 };
-        if after != 0 { after.trailing_zeros() as u8 } else { self.ready.trailing_zeros() as u8 }
+        let after = if self.last < 63 { tasks & !0 << (self.last + 1) } else { 0 };
+        if after != 0 { after.trailing_zeros() as u8 } else { tasks.trailing_zeros() as u8 }
     }
 
     /// How many could go on.

@@ -1,0 +1,152 @@
+//! Each strategy finds what it should, and those that exhaust agree with brute force.
+
+mod toys;
+
+use explorer::runtime::Decision;
+use explorer::strategy::{Exhaustive, Pct, Portfolio, Random, Reduction, Replay, Shard};
+use explorer::{Budget, Explorer, Failure, Outcome, Strategy, Trace, Verdict, explore};
+use std::collections::BTreeSet;
+use toys::Toy;
+
+fn prepare(toy: &Toy) -> Explorer {
+    Explorer::prepare(toy).unwrap_or_else(|failure| panic!("set-up: {failure}"))
+}
+
+fn verdict(toy: &Toy, strategy: &mut dyn Strategy, schedules: u64) -> Verdict {
+    explore(&mut prepare(toy), strategy, &Budget::schedules(schedules), |_| {}).verdict
+}
+
+/// Runs `strategy` to its end: kinds of outcomes, the partial orders of all runs, how many ran in full.
+fn exhaust(toy: &Toy, strategy: &mut dyn Strategy) -> (BTreeSet<String>, BTreeSet<u64>, usize) {
+    let (mut kinds, mut orders, mut runs) = (BTreeSet::new(), BTreeSet::new(), 0);
+    let mut explorer = prepare(toy);
+    while strategy.begin() {
+        let (outcome, trace) = explorer.run_once(strategy, None);
+        strategy.end(&trace, &outcome);
+        let kind = match outcome {
+            Outcome::Pruned => continue,
+            Outcome::Passed => String::from("passed"),
+            Outcome::Failed(failure) => failure.kind,
+        };
+        runs += 1;
+        assert!(runs < 500_000, "{} has too many runs for this test", toy.name);
+        kinds.insert(kind);
+        orders.insert(trace.order);
+    }
+    (kinds, orders, runs)
+}
+
+const FAULTY: [(Toy, &str, u32); 6] = [
+    (toys::LOST_UPDATE, "lost-update", 1),
+    (toys::ABBA, Failure::DEADLOCK, 1),
+    (toys::LOST_WAKEUP, Failure::DEADLOCK, 1),
+    (toys::FLAG_BEFORE_DATA, Failure::PANIC, 1),
+    (toys::TWO_PREEMPTIONS, "ping-pong", 2),
+    (toys::FAULT, Failure::PANIC, 2),
+];
+
+#[test]
+fn the_preemption_bound_finds_each_fault_with_the_fewest_preemptions() {
+    for (toy, kind, preemptions) in FAULTY {
+        match verdict(&toy, &mut Exhaustive::new(Reduction::Preemptions(3), 1), 100_000) {
+            Verdict::Failed(failure, trace) => {
+                assert_eq!((failure.kind.as_str(), trace.preemptions()), (kind, preemptions as usize), "{}", toy.name);
+            }
+            other => panic!("{}: {other:?}", toy.name),
+        }
+        let below = verdict(&toy, &mut Exhaustive::new(Reduction::Preemptions(preemptions - 1), 1), 100_000);
+        assert!(matches!(below, Verdict::Exhausted), "{}: {below:?}", toy.name);
+    }
+}
+
+#[test]
+fn pct_and_the_portfolio_find_each_fault() {
+    for (toy, kind, _) in FAULTY {
+        for seed in 0..3 {
+            let strategies: [Box<dyn Strategy>; 3] = [
+                Box::new(Pct::new(seed, 3)),
+                Box::new(Pct::new(seed, 5)),
+                Box::new(Portfolio::new(seed, Shard::WHOLE)),
+            ];
+            for mut strategy in strategies {
+                let Verdict::Failed(failure, _) = verdict(&toy, &mut *strategy, 3_000) else {
+                    panic!("{} does not find {} with seed {seed}", strategy.name(), toy.name)
+                };
+                assert_eq!(failure.kind, kind, "{}", toy.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn sound_toys_are_exhausted() {
+    for toy in [toys::LOCKED_UPDATE, toys::ABAB, toys::WAKEUP, toys::STORE_BUFFER, toys::SPIN] {
+        let bounded = verdict(&toy, &mut Exhaustive::new(Reduction::Preemptions(2), 1), 200_000);
+        assert!(matches!(bounded, Verdict::Exhausted), "{}: {bounded:?}", toy.name);
+    }
+}
+
+#[test]
+fn sleep_sets_see_what_full_enumeration_sees() {
+    let toys = [
+        toys::LOST_UPDATE,
+        toys::LOCKED_UPDATE,
+        toys::ABBA,
+        toys::ABAB,
+        toys::LOST_WAKEUP,
+        toys::WAKEUP,
+        toys::STORE_BUFFER,
+        toys::FLAG_BEFORE_DATA,
+        toys::TWO_PREEMPTIONS,
+        toys::FAULT,
+    ];
+    for toy in toys {
+        let (kinds, orders, runs) = exhaust(&toy, &mut Exhaustive::new(Reduction::None, 1));
+        let (reduced_kinds, reduced_orders, reduced_runs) =
+            exhaust(&toy, &mut Exhaustive::new(Reduction::SleepSets, 1));
+        println!("{}: {runs} runs, {reduced_runs} with sleep sets, {} partial orders", toy.name, orders.len());
+        assert_eq!(kinds, reduced_kinds, "{}", toy.name);
+        assert_eq!(orders, reduced_orders, "{}", toy.name);
+        assert!(reduced_runs <= runs);
+    }
+}
+
+#[test]
+fn shards_together_are_everything() {
+    for toy in [toys::LOST_UPDATE, toys::TWO_PREEMPTIONS, toys::FAULT, toys::LOCKED_UPDATE] {
+        let whole = exhaust(&toy, &mut Exhaustive::new(Reduction::Preemptions(2), 1));
+        let mut parts = (BTreeSet::new(), BTreeSet::new());
+        for number in 0..3 {
+            let shard = Shard { number, of: 3 };
+            let part = exhaust(&toy, &mut Exhaustive::new(Reduction::Preemptions(2), 1).shard(shard));
+            assert!(part.2 < whole.2, "{}", toy.name);
+            parts.0.extend(part.0);
+            parts.1.extend(part.1);
+        }
+        assert_eq!((whole.0, whole.1), parts, "{}", toy.name);
+    }
+}
+
+#[test]
+fn a_replay_is_the_same_run_and_says_when_it_is_not() {
+    let mut explorer = prepare(&toys::LOST_UPDATE);
+    let report = explore(&mut explorer, &mut Random::new(5), &Budget::schedules(1_000), |_| {});
+    let Verdict::Failed(failure, trace) = report.verdict else { panic!("{:?}", report.verdict) };
+    let mut again = |decisions: Vec<Decision>| -> (Outcome, Trace, Option<String>) {
+        let mut replay = Replay::new(decisions);
+        assert!(replay.begin());
+        let (outcome, trace) = explorer.run_once(&mut replay, None);
+        (outcome, trace, replay.divergence())
+    };
+    let (outcome, replayed, divergence) = again(trace.decisions.clone());
+    assert_eq!((outcome, divergence), (Outcome::Failed(failure), None));
+    assert_eq!((replayed.order, &replayed.decisions), (trace.order, &trace.decisions));
+
+    let mut longer = trace.decisions.clone();
+    longer.push(Decision::Switch { task: 0, current: None, ready: 3 });
+    assert!(again(longer).2.is_some_and(|why| why.contains("ended with 1 of its decisions not made")));
+    let mut other = trace.decisions.clone();
+    other[0] = Decision::Switch { task: 1, current: None, ready: 7 };
+    assert!(again(other).2.is_some_and(|why| why.starts_with("decision 1 was")));
+    assert!(again(trace.decisions[..1].to_vec()).2.is_some_and(|why| why.contains("more than its 1 decisions")));
+}
