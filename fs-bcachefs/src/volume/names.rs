@@ -15,10 +15,11 @@ const FIRST_POSITION: u64 = 2;
 /// The names of one directory.
 pub struct Names {
     parent: Ino,
-    /// Name -> its position for `readdir`, which it keeps.
-    positions: BTreeMap<Vec<u8>, u64>,
+    /// By its position for `readdir`: the name's hash, or the next that is free. So names that come
+    /// while a directory is read come anywhere, and reading ends.
     by_position: BTreeMap<u64, (Vec<u8>, Ino)>,
-    next_position: u64,
+    /// Where names are that are not at their hash's position.
+    displaced: BTreeMap<Vec<u8>, u64>,
 }
 
 /// An entry of a directory, for `readdir`.
@@ -34,7 +35,7 @@ pub struct Readdir {
 impl Names {
     /// None, in a directory whose `..` is `parent`.
     pub fn new(parent: Ino) -> Self {
-        Self { parent, positions: BTreeMap::new(), by_position: BTreeMap::new(), next_position: FIRST_POSITION }
+        Self { parent, by_position: BTreeMap::new(), displaced: BTreeMap::new() }
     }
 
     /// The directory's `..`.
@@ -44,7 +45,7 @@ impl Names {
 
     /// What a name stands for.
     pub fn find(&self, name: &[u8]) -> Option<Ino> {
-        Some(self.by_position.get(self.positions.get(name)?)?.1)
+        Some(self.by_position.get(&self.position(name)?)?.1)
     }
 
     /// The first entry at or after a position; `.` and `..` come first.
@@ -60,16 +61,29 @@ impl Names {
     }
 
     fn insert(&mut self, name: &[u8], ino: Ino) {
-        let position = self.next_position;
-        self.next_position += 1;
-        if let Some(old) = self.positions.insert(name.to_vec(), position) {
-            self.by_position.remove(&old);
+        let home = hash(name);
+        let mut position = home;
+        while self.by_position.get(&position).is_some_and(|(there, _)| there != name) {
+            position += 1;
+        }
+        if position != home {
+            self.displaced.insert(name.to_vec(), position);
         }
         self.by_position.insert(position, (name.to_vec(), ino));
     }
 
+    /// Where a name is.
+    fn position(&self, name: &[u8]) -> Option<u64> {
+        if let Some(&position) = self.displaced.get(name) {
+            return Some(position);
+        }
+        let home = hash(name);
+        self.by_position.get(&home).is_some_and(|(there, _)| there == name).then_some(home)
+    }
+
     fn remove(&mut self, name: &[u8]) -> Option<Ino> {
-        let position = self.positions.remove(name)?;
+        let position = self.position(name)?;
+        self.displaced.remove(name);
         self.by_position.remove(&position).map(|(_, ino)| ino)
     }
 }
@@ -159,7 +173,7 @@ impl Nodes {
     /// Whether it is a directory, which must be empty.
     fn check_empty(&self, ino: Ino) -> Result<bool> {
         match &self.get(ino)?.body {
-            Body::Directory(names) if names.positions.is_empty() => Ok(true),
+            Body::Directory(names) if names.by_position.is_empty() => Ok(true),
             Body::Directory(_) => Err(Error::NotEmpty),
             _ => Ok(false),
         }
@@ -179,6 +193,14 @@ impl Nodes {
         attributes.ctime = now;
         Ok(())
     }
+}
+
+/// A position for a name: FNV-1a, without the topmost bit, after `.` and `..`.
+fn hash(name: &[u8]) -> u64 {
+    let hash = name
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    (hash >> 1).max(FIRST_POSITION)
 }
 
 fn check_name(name: &[u8]) -> Result<()> {
