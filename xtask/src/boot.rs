@@ -114,6 +114,9 @@ pub fn run(options: &Options) -> Result<Verdict> {
     session.mebibytes = options.mem;
     session.options = options.options.clone();
     session.file_system = options.fs;
+    if options.fs == FileSystem::Bcachefs && options.disk.is_none() {
+        session.options.push(("volume".into(), "scratch".into()));
+    }
     session.trace = if options.trace { Trace::On } else { Trace::Off };
     session.debugger = if options.gdb { Debugger::Waits } else { Debugger::Off };
     session.log = options.log.clone();
@@ -175,11 +178,17 @@ fn disk(options: &Options, session: &Session) -> Result<BootDisk> {
             println!("Making a disk with fs-mini: {} MiB, {} B blocks", geometry.mebibytes, geometry.block_size);
             return session::fresh_mini_disk(&session.folder, geometry);
         }
+        if options.fs == FileSystem::Bcachefs {
+            println!("A scratch volume of bcachefs: {} MiB", geometry.mebibytes);
+            return session::blank_disk(&session.folder, geometry.mebibytes);
+        }
         println!("Making a disk: {geometry}");
         return session::fresh_disk(&session.folder, geometry);
     };
     let path = path.canonicalize().with_context(|| format!("no disk at {}", path.display()))?;
-    let writes = if options.rw { Writes::Kept } else { Writes::Discarded };
+    // A scratch volume is not meant to be kept.
+    let kept = options.rw && options.fs != FileSystem::Bcachefs;
+    let writes = if kept { Writes::Kept } else { Writes::Discarded };
     Ok(BootDisk { image: Image::open(&path), writes })
 }
 

@@ -2,7 +2,7 @@
 
 use crate::compile::{self, Guest};
 use crate::progress::{Chatter, Progress};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use runner::archive::Archive;
 use runner::boot_conf::{Access, BootConf, Disk, Mode, Trace};
 use runner::boot_image::{boot_image, stripped};
@@ -24,6 +24,8 @@ pub enum FileSystem {
     Ext4,
     /// fs-mini, made by its own mkfs.
     Mini,
+    /// Nothing: a scratch volume of bcachefs for this boot.
+    Bcachefs,
 }
 
 impl FileSystem {
@@ -32,6 +34,7 @@ impl FileSystem {
         match self {
             Self::Ext4 => "ext4",
             Self::Mini => "mini",
+            Self::Bcachefs => "bcachefs",
         }
     }
 
@@ -43,6 +46,7 @@ impl FileSystem {
         match self {
             Self::Ext4 => image.check(),
             Self::Mini => mini_image::check(image),
+            Self::Bcachefs => bail!("a scratch volume leaves nothing that could be judged"),
         }
     }
 
@@ -51,6 +55,7 @@ impl FileSystem {
         match self {
             Self::Ext4 => "e2fsck",
             Self::Mini => "check",
+            Self::Bcachefs => "check",
         }
     }
 }
@@ -245,6 +250,7 @@ impl Session {
             match self.file_system {
                 FileSystem::Ext4 => report.examine(&disk.image, &self.folder)?,
                 FileSystem::Mini => report.health = Some(mini_image::check(&disk.image)?),
+                FileSystem::Bcachefs => {}
             }
         }
         Ok(report)
@@ -271,6 +277,18 @@ impl Session {
 pub fn fresh_mini_disk(folder: &Path, geometry: Geometry) -> Result<BootDisk> {
     let image = mini_image::make(&folder.join("disk.img"), geometry.mebibytes, geometry.block_size)?;
     Ok(BootDisk { image, writes: Writes::Kept })
+}
+
+/// A disk in `folder` for a scratch volume, whose contents end with the boot.
+///
+/// # Errors
+/// It cannot be made.
+pub fn blank_disk(folder: &Path, mebibytes: u32) -> Result<BootDisk> {
+    let path = folder.join("disk.img");
+    fs::File::create(&path)
+        .and_then(|file| file.set_len(u64::from(mebibytes) << 20))
+        .with_context(|| format!("creating {}", path.display()))?;
+    Ok(BootDisk { image: Image::open(&path), writes: Writes::Discarded })
 }
 
 /// A fresh disk in `folder` with the sample tree on it.

@@ -17,8 +17,11 @@ struct FileSystemType {
 
 type Mount = fn(Arc<dyn BlockDevice>, Access, &[(&str, &str)]) -> Result<Arc<dyn FileSystem>, String>;
 
-const TYPES: &[FileSystemType] =
-    &[FileSystemType { name: "ext4", mount: mount_ext4 }, FileSystemType { name: "mini", mount: mount_mini }];
+const TYPES: &[FileSystemType] = &[
+    FileSystemType { name: "ext4", mount: mount_ext4 },
+    FileSystemType { name: "mini", mount: mount_mini },
+    FileSystemType { name: "bcachefs", mount: mount_bcachefs },
+];
 
 /// Mounts the file system on the disk: of the type that `wanted` names, or else of the first.
 pub fn mount(
@@ -66,4 +69,16 @@ fn mount_mini(
         return Err(format!("it has no mount option {name}"));
     }
     fs_mini::mount(device, access).map_err(|error| format!("{error}"))
+}
+
+fn mount_bcachefs(
+    device: Arc<dyn BlockDevice>,
+    access: Access,
+    options: &[(&str, &str)],
+) -> Result<Arc<dyn FileSystem>, String> {
+    if access == Access::ReadOnly {
+        return Err("a scratch volume is empty: there is nothing to be read".into());
+    }
+    let parsed = fs_bcachefs::Options::parse(options.iter().copied()).map_err(|error| format!("{error}"))?;
+    fs_bcachefs::mount(device, parsed).map_err(|error| format!("{error}"))
 }

@@ -6,7 +6,7 @@
 //! | argument | meaning |
 //! |---|---|
 //! | `disk=virtioN` or `disk=ramdisk` | what to mount (`virtio0`) |
-//! | `fs=ext4` or `fs=mini` | the type of file system (`ext4`) |
+//! | `fs=ext4`, `fs=mini` or `fs=bcachefs` | the type of file system (`ext4`) |
 //! | `rw=0` | mount without the right to write |
 //! | `opt.NAME=VALUE` | a mount option: the server's (`vfs_server::Config::set`) or the file system's |
 //! | `trace=1` | log more |
