@@ -30,5 +30,5 @@ pub mod world;
 
 pub use explore::{Budget, Progress, Report, Verdict, explore};
 pub use runtime::{Decision, Explorer, Observer, Trace};
-pub use scenario::{End, Failure, Outcome, Program, Scenario, Settings};
+pub use scenario::{End, Failure, FaultSites, Outcome, Program, Scenario, Settings};
 pub use strategy::Strategy;

@@ -52,12 +52,39 @@ pub struct Settings {
     pub accesses: u64,
     /// Pages of frames that the host hands out.
     pub frames: usize,
+    /// Where errors are injected.
+    pub faults: FaultSites,
+}
+
+/// Where errors are injected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultSites {
+    /// Wherever `platform::host::choose` is asked.
+    All,
+    /// At these sites only; elsewhere nothing happens, which is no decision.
+    Only(&'static [&'static str]),
+}
+
+impl FaultSites {
+    /// Whether an error may be injected there.
+    pub fn contains(self, site: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(sites) => sites.contains(&site),
+        }
+    }
 }
 
 impl Settings {
     /// The usual bounds, with switch points at these classes.
     pub fn switching(classes: &[&'static LockClass]) -> Self {
-        Self { switching: classes.to_vec(), points_per_operation: 200, accesses: 200_000, frames: 1 << 14 }
+        Self {
+            switching: classes.to_vec(),
+            points_per_operation: 200,
+            accesses: 200_000,
+            frames: 1 << 14,
+            faults: FaultSites::All,
+        }
     }
 }
 

@@ -176,6 +176,9 @@ impl Runtime {
         if n <= 1 || !self.on_task() || self.undisturbed.get() {
             return 0;
         }
+        if kind == ChoiceKind::Fault && !self.settings.faults.contains(site) {
+            return 0;
+        }
         let _outside = Mode::outside();
         let value = self.strategy(|strategy| strategy.choose(n, site, kind)).unwrap_or(0);
         assert!(value < n, "the strategy chose {value} of {n} at {site}");
