@@ -4,13 +4,15 @@
 //! Owns: the table that the commands read. One file an experiment; each names itself in [`ALL`].
 //! How to write one: `docs/experiments.md`.
 
+pub mod bcachefs_buffered_write;
 pub mod provide_zap;
 pub mod truncate_fault;
 
 use crate::scenario::Scenario;
 
 /// Every experiment, in the order in which it is listed.
-pub static ALL: &[&Experiment] = &[&provide_zap::EXPERIMENT, &truncate_fault::EXPERIMENT];
+pub static ALL: &[&Experiment] =
+    &[&bcachefs_buffered_write::EXPERIMENT, &provide_zap::EXPERIMENT, &truncate_fault::EXPERIMENT];
 
 /// A question about the server's code, and the code it is asked of.
 pub struct Experiment {

@@ -222,12 +222,8 @@ impl Actor {
         outcome: impl FnOnce(&R) -> Outcome,
     ) -> CallResult<R> {
         runtime::begin_operation(what, format_args!("{call} of {path}"));
-        let in_rounds = matches!(call, Call::Write { .. } | Call::Append { .. });
         let id = self.log.begin(self.number, self.log.file(path), call);
         let result = body();
-        if in_rounds {
-            self.client.take_retries().into_iter().filter(|&done| done > 0).for_each(|done| self.log.cut(id, done));
-        }
         let outcome = match &result {
             Ok(value) => outcome(value),
             Err(errno) => Outcome::Failed(*errno),

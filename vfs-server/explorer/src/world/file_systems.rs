@@ -1,5 +1,6 @@
 //! What a scenario can be mounted on, each with a small image.
 
+use crate::oracle::POISON;
 use platform::block::BlockDevice;
 use std::sync::{Arc, OnceLock};
 use vfs_server::fs::FileSystem;
@@ -30,6 +31,21 @@ fn mount_ext4(device: Arc<dyn BlockDevice>, options: &[(&str, &str)]) -> Result<
     fs_ext4inline::mount(device, fs_ext4inline::Access::ReadWrite, options)
         .map(|fs| fs as Arc<dyn FileSystem>)
         .map_err(|error| error.to_string())
+}
+
+/// A scratch volume of bcachefs: 256 sectors.
+pub static BCACHEFS: FileSystemKind = FileSystemKind { name: "bcachefs", image: blank, mount: mount_bcachefs };
+
+fn blank() -> &'static [u8] {
+    // What nobody wrote must never be seen.
+    static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
+    IMAGE.get_or_init(|| vec![POISON; 128 << 10])
+}
+
+fn mount_bcachefs(device: Arc<dyn BlockDevice>, options: &[(&str, &str)]) -> Result<Arc<dyn FileSystem>, String> {
+    let options = options.iter().copied().chain([("volume", "scratch")]);
+    let options = fs_bcachefs::Options::parse(options).map_err(|error| error.to_string())?;
+    fs_bcachefs::mount(device, options).map_err(|error| error.to_string())
 }
 
 /// A packed image is its length, then runs of bytes that are not all zero: offset, length, bytes.

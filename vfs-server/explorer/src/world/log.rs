@@ -56,10 +56,6 @@ impl Log {
         self.inner().history.begin(client, file, call)
     }
 
-    pub(super) fn cut(&self, id: OperationId, done: u64) {
-        self.inner().history.cut(id, done);
-    }
-
     pub(super) fn end(&self, id: OperationId, outcome: Outcome) {
         self.touch(Access::Write);
         self.inner().history.end(id, outcome);
