@@ -36,17 +36,22 @@ impl Server {
                 break;
             }
             let folio = self.folio_to_read(file, at >> PAGE_SHIFT, len - progress.done)?;
-            // The size is looked at again now that the contents are there: what truncate has cut
-            // off must not be taken for the file's.
-            let size = inode.size();
             let offset = (at - folio.position()) as usize;
-            let valid = uptodate_from(&folio, offset);
-            let count = valid.min(len - progress.done).min(size.saturating_sub(at).min(usize::MAX as u64) as usize);
-            if count == 0 {
-                break;
-            }
-            tell!("copies [{at},{}) from {folio}", at + count as u64);
-            match folio.look(|frames| frames.copy_to_client(offset, count, request, progress.done)) {
+            let valid = uptodate_from(&folio, offset).min(len - progress.done);
+            // The size is looked at again, together with the contents: what truncate zeroes must not be
+            // taken for the file's.
+            let (size, count, copied) = folio.look(|frames| {
+                let size = inode.size();
+                let count = valid.min(size.saturating_sub(at).min(usize::MAX as u64) as usize);
+                tell!("copies [{at},{}) from {folio}", at + count as u64);
+                (size, count, frames.copy_to_client(offset, count, request, progress.done))
+            });
+            match copied {
+                // The end was met: bytes that a write adds now came after those that were copied.
+                Ok(()) if count == 0 || at + count as u64 >= size => {
+                    progress.done += count;
+                    break;
+                }
                 Ok(()) => progress.done += count,
                 Err(CopyError::NotResident { copied }) => {
                     progress.done += copied.min(count);

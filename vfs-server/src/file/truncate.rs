@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::fs::MappingState;
 use crate::inode::Inode;
 use crate::inode_cache::InodeRef;
-use crate::page_cache::{LockedFolio, Mark, PAGE_SHIFT};
+use crate::page_cache::{Mark, PAGE_SHIFT};
 use crate::readahead::ReadaheadState;
 use crate::request::now;
 use crate::server::Server;
@@ -32,6 +32,13 @@ enum Mapped {
     NoMore,
     /// Each is zapped under its lock.
     Perhaps,
+}
+
+/// Whether the new size can be seen already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Published {
+    Yes,
+    No,
 }
 
 impl Server {
@@ -65,9 +72,9 @@ impl Server {
 
     fn cut(&self, inode: &Arc<Inode>, size: u64) -> Result<()> {
         let _invalidate = inode.mapping.invalidate_lock.block();
-        let tail = self.cut_tail(inode, size)?;
-        inode.set_size(size);
-        drop(tail);
+        if self.cut_tail(inode, size)? == Published::No {
+            inode.set_size(size);
+        }
         if mutant(Mutant::ZapAfterDrop) {
             self.drop_folios(inode, size.div_ceil(PAGE_SIZE), Mapped::NoMore);
         }
@@ -81,9 +88,9 @@ impl Server {
     }
 
     /// Zeroes the folio that the new end lies in behind it; on the disk too, where the last block has
-    /// data. The end may be a page's and still lie within a folio. The folio stays locked until the
-    /// size is published.
-    fn cut_tail(&self, inode: &Arc<Inode>, size: u64) -> Result<Option<LockedFolio>> {
+    /// data. The end may be a page's and still lie within a folio. The size is published in the same
+    /// change of the folio, so that no read takes the zeros for the file's.
+    fn cut_tail(&self, inode: &Arc<Inode>, size: u64) -> Result<Published> {
         let page = size >> PAGE_SHIFT;
         let mut has_data = last_block_has_data(inode, size)?;
         loop {
@@ -93,14 +100,14 @@ impl Server {
             } else {
                 match inode.mapping.find_locked(page) {
                     Some(folio) => folio,
-                    None => return Ok(None),
+                    None => return Ok(Published::No),
                 }
             };
             if !folio.is_attached() {
                 continue;
             }
             if folio.position() >= size {
-                return Ok(None);
+                return Ok(Published::No);
             }
             folio.wait_writeback();
             let cut = (size - folio.position()) as usize;
@@ -112,7 +119,10 @@ impl Server {
                 }
             }
             tell!("zeroes {folio} behind {size}");
-            folio.change(|frames| frames.zero(cut..folio.len()));
+            folio.change(|frames| {
+                frames.zero(cut..folio.len());
+                inode.set_size(size);
+            });
             let kept = folio.blocks_touched(0..cut);
             inode.mapping.cancel_dirty(&self.page_cache, &folio, !kept);
             inode.operations().invalidate_folio(inode, &folio, !kept);
@@ -120,7 +130,7 @@ impl Server {
                 let last = folio.blocks_touched(cut - 1..cut);
                 self.dirty_folio(inode, &folio, last);
             }
-            return Ok(Some(folio));
+            return Ok(Published::Yes);
         }
     }
 
