@@ -42,6 +42,7 @@ impl Volume {
         let claimed = self.claim(wanted, purpose)?;
         match self.search(goal, claimed) {
             Ok(run) => {
+                platform::tell!("takes {} free block(s) from {} on", run.count, run.start);
                 self.free_blocks.fetch_add((claimed - run.count) as u64);
                 Ok(run)
             }

@@ -59,6 +59,7 @@ impl Ext4Inode {
         })?;
         map.layout = Layout::Extents(root);
         self.layout_changes.fetch_add(1);
+        platform::tell!("inode {}: inline no more, {} bytes moved to a block", self.number, contents.len());
         Ok(())
     }
 

@@ -114,10 +114,25 @@ impl Ext4Inode {
         map.promised = promise;
     }
 
-    /// Gives back what was held back for unwritten blocks.
+    /// Holds free blocks back for a write that allocates at its end, instead of those held so far.
+    pub(crate) fn set_delayed(&self, map: &mut BlockMap, delayed: u64) -> Result<()> {
+        if delayed > map.delayed {
+            if self.volume.available_blocks() < delayed - map.delayed {
+                return Err(Error::NoSpace);
+            }
+            self.volume.promised_blocks.fetch_add(delayed - map.delayed);
+        } else if delayed < map.delayed {
+            self.volume.promised_blocks.fetch_sub(map.delayed - delayed);
+        }
+        map.delayed = delayed;
+        Ok(())
+    }
+
+    /// Gives back what was held back.
     pub(crate) fn drop_promise(&self) {
         let mut map = self.map_write();
         self.set_unwritten(&mut map, 0);
+        self.volume.promised_blocks.fetch_sub(core::mem::take(&mut map.delayed));
     }
 
     /// Makes `root` the map, on the disk too, with blocks added to and taken from the count in use.

@@ -56,6 +56,8 @@ pub struct BlockMap {
     pub unwritten: u64,
     /// Free blocks held back for the splits this may need.
     pub promised: u64,
+    /// Free blocks held back for a write that allocates at its end (`protocol`).
+    pub delayed: u64,
     /// A shared mapping may write: the file never becomes inline (again).
     pub never_inline: bool,
 }
@@ -95,7 +97,7 @@ impl Ext4Inode {
         let kind = body.file_type()?;
         let layout = check_layout(&volume, kind, &body)?;
         let seed = volume.inode_seed(number, &body);
-        let map = BlockMap { layout, unwritten: 0, promised: 0, never_inline: false };
+        let map = BlockMap { layout, unwritten: 0, promised: 0, delayed: 0, never_inline: false };
         Ok(Arc::new(Self {
             volume,
             number,

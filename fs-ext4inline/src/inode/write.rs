@@ -5,6 +5,7 @@
 //! at allocation time (`map`). Whether a write goes to blocks at all is `protocol`'s business.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use crate::allocation::blocks::Purpose;
 use crate::error::{Error, Result};
@@ -17,6 +18,11 @@ use crate::inode::{BlockMap, Ext4Inode, Layout};
 impl Ext4Inode {
     /// Makes sure that every block of [pos, pos + len) is there; new ones are unwritten.
     pub fn allocate(&self, pos: u64, len: u64) -> Result<()> {
+        self.allocate_for(pos, len, Purpose::Ordinary)
+    }
+
+    /// The same with blocks that may be held back for it.
+    pub(crate) fn allocate_for(&self, pos: u64, len: u64, purpose: Purpose) -> Result<()> {
         if len == 0 {
             return Ok(());
         }
@@ -39,7 +45,7 @@ impl Ext4Inode {
         let mut root = *root;
         let mut tally = Tally::default();
         let mut added = Vec::new();
-        let outcome = self.fill_holes(&mut map, &mut root, first, end, &mut added, &mut tally);
+        let outcome = self.fill_holes(&mut map, &mut root, first..end, purpose, &mut added, &mut tally);
         let mut freed = Vec::new();
         if outcome.is_err() {
             // All or nothing: what was added goes again.
@@ -74,12 +80,12 @@ impl Ext4Inode {
         &self,
         map: &mut BlockMap,
         root: &mut [u8; I_BLOCK_SIZE],
-        first: u64,
-        end: u64,
+        blocks: Range<u64>,
+        purpose: Purpose,
         added: &mut Vec<Extent>,
         tally: &mut Tally,
     ) -> Result<()> {
-        let mut at = first;
+        let Range { start: mut at, end } = blocks;
         while at < end {
             let hole_end = match self.tree().find(root, at as u32)? {
                 Found::Extent(extent) => {
@@ -92,13 +98,13 @@ impl Ext4Inode {
             let goal = self.goal_for(root, at)?;
             // The promise first, so that the blocks themselves cannot eat it up.
             self.set_unwritten(map, map.unwritten + wanted as u64);
-            let run = self.volume.allocate_blocks(goal, wanted, Purpose::Ordinary);
+            let run = self.volume.allocate_blocks(goal, wanted, purpose);
             let got = run.map_or(0, |run| run.count);
             self.set_unwritten(map, map.unwritten - (wanted - got) as u64);
             let run = run?;
             let extent =
                 Extent { logical: at as u32, length: run.count, physical: run.start, state: ExtentState::Unwritten };
-            if let Err(error) = self.tree().insert(root, extent, Purpose::Ordinary, tally) {
+            if let Err(error) = self.tree().insert(root, extent, purpose, tally) {
                 self.volume.free_blocks_of_file(run.start, run.count as u64)?;
                 self.set_unwritten(map, map.unwritten - run.count as u64);
                 return Err(error);

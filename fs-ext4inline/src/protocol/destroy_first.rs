@@ -14,6 +14,7 @@ use crate::extent::{Extent, ExtentState, node};
 use crate::format::inode::{I_BLOCK_SIZE, InodeFlags};
 use crate::inode::convert::become_extents;
 use crate::inode::{BlockMap, Ext4Inode, Layout, inline};
+use platform::tell;
 
 impl Ext4Inode {
     /// Moves inline contents to a block, if there are any, destroying first.
@@ -25,9 +26,11 @@ impl Ext4Inode {
             if map.layout != Layout::Inline {
                 return Ok(());
             }
+            tell!("inode {}: clears the inline state, {} bytes kept aside", self.number, self.disk_size());
             self.destroy_inline(&mut map).inspect_err(|_| map.never_inline = was_never)?
         };
         self.place_contents(&contents).or_else(|error| {
+            tell!("inode {}: {error}", self.number);
             self.restore_inline(&contents)?;
             Err(error)
         })
@@ -74,6 +77,7 @@ impl Ext4Inode {
         let extent = Extent { logical: 0, length: 1, physical: block, state: ExtentState::Written };
         let mut tally = Tally::default();
         self.tree().insert(&mut root, extent, Purpose::Ordinary, &mut tally)?;
+        tell!("inode {}: the contents are in block {block} now", self.number);
         self.store_map(&mut map, root, 1 + tally.nodes_allocated, tally.freed, None)?;
         Ok(true)
     }
@@ -82,8 +86,10 @@ impl Ext4Inode {
     fn restore_inline(&self, contents: &[u8]) -> Result<()> {
         let mut map = self.map_write();
         if !matches!(&map.layout, Layout::Extents(root) if node::count(root) == 0) {
+            tell!("inode {}: has blocks meanwhile, the inline data stays gone", self.number);
             return Ok(());
         }
+        tell!("inode {}: puts the inline data back", self.number);
         self.update_body(|body| {
             body.raw_mut().i_block.fill(0);
             let mut flags = body.flags();
@@ -106,7 +112,10 @@ impl Ext4Inode {
         let _xattr = self.xattr_write();
         let mut map = self.map_write();
         match map.layout {
-            Layout::Inline => self.destroy_inline(&mut map).map(|_| ()),
+            Layout::Inline => {
+                tell!("inode {}: drops the inline data, for it was begun for blocks", self.number);
+                self.destroy_inline(&mut map).map(|_| ())
+            }
             _ => Ok(()),
         }
     }

@@ -4,6 +4,7 @@
 //! contents in and asks `write_settle`; bytes for the inode are stored by `write_end_inline`. From
 //! begin to end the writer holds the inode lock, and a fault takes no notice of it.
 
+use crate::allocation::blocks::Purpose;
 use crate::error::{Error, Result};
 use crate::extent::node;
 use crate::extent::tree::BLOCKS_END;
@@ -11,6 +12,7 @@ use crate::format::inode::{I_BLOCK_SIZE, InodeFlags};
 use crate::inode::body::InodeBody;
 use crate::inode::{BlockMap, Ext4Inode, Layout, inline};
 use crate::protocol::{Conversion, Steps, WriteEnd};
+use platform::tell;
 
 /// Where a write of a file goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,15 +70,22 @@ impl Ext4Inode {
             }
         };
         match (found, steps.conversion) {
-            (Found::FitsInode, _) => return Ok(Begun { destination: Destination::Inline, layout }),
+            (Found::FitsInode, _) => {
+                tell!("write_begin of inode {}: inline, with a journal handle", self.number);
+                return Ok(Begun { destination: Destination::Inline, layout });
+            }
             (Found::Overflows, _) => self.convert_inline()?,
             // Delayed allocation: `write_settle` finds the blocks.
             (Found::Blocks { none: true }, Conversion::DestroyFirst) => {
+                tell!("write_begin of inode {}: blocks, held back for its end; no journal handle", self.number);
+                let bits = self.volume.geometry.block_bits;
+                self.set_delayed(&mut self.map_write(), ((end - 1) >> bits) + 1 - (pos >> bits))?;
                 return Ok(Begun { destination: Destination::Blocks, layout });
             }
             (Found::Blocks { .. }, _) => {}
         }
         self.allocate(pos, len)?;
+        tell!("write_begin of inode {}: blocks", self.number);
         Ok(Begun { destination: Destination::Blocks, layout: self.layout_changes.load() })
     }
 
@@ -117,9 +126,11 @@ impl Ext4Inode {
                 map.layout == Layout::Inline || becomes_inline
             };
             if is_inline {
+                tell!("write_end of inode {}: looks again, inline", self.number);
                 return Ok(Destination::Inline);
             }
-            match self.allocate(pos, len) {
+            tell!("write_end of inode {}: looks again, blocks", self.number);
+            match self.allocate_delayed(pos, len) {
                 // Inline again.
                 Err(Error::Stale) => {}
                 allocated => return allocated.map(|()| Destination::Blocks),
@@ -131,11 +142,21 @@ impl Ext4Inode {
     fn settle_in_blocks(&self, pos: u64, len: u64) -> Result<Destination> {
         loop {
             self.drop_restored_inline()?;
-            match self.allocate(pos, len) {
+            match self.allocate_delayed(pos, len) {
                 Err(Error::Stale) => {}
                 allocated => return allocated.map(|()| Destination::Blocks),
             }
         }
+    }
+
+    /// Allocates what `write_begin` held back, or what is missing otherwise.
+    fn allocate_delayed(&self, pos: u64, len: u64) -> Result<()> {
+        let delayed = self.map_read().delayed;
+        let purpose = if delayed > 0 { Purpose::Promised } else { Purpose::Ordinary };
+        self.allocate_for(pos, len, purpose)?;
+        let bits = self.volume.geometry.block_bits;
+        let used = ((pos + len - 1) >> bits) + 1 - (pos >> bits);
+        self.set_delayed(&mut self.map_write(), delayed.saturating_sub(used))
     }
 
     /// Stores `bytes` at `pos` in the inode; the file is `new_size` long afterwards.
@@ -161,9 +182,13 @@ impl Ext4Inode {
                 return Err(self.volume.bug("ext4: the inline data is gone under write_end"));
             }
             (WriteEnd::ObeysGeneration, _) if self.layout_changes.load() != begun.layout => {
+                tell!("write_end of inode {}: the layout is another, start over", self.number);
                 return Ok(InlineOutcome::LayoutChanged);
             }
-            _ if is_stale => return Ok(InlineOutcome::LayoutChanged),
+            _ if is_stale => {
+                tell!("write_end of inode {}: the inline data is gone, start over", self.number);
+                return Ok(InlineOutcome::LayoutChanged);
+            }
             _ => {}
         }
         self.update_body(|body| {
@@ -186,6 +211,7 @@ impl Ext4Inode {
             map.layout = Layout::Inline;
             self.layout_changes.fetch_add(1);
         }
+        tell!("write_end of inode {}: {} bytes at {pos} are in the inode", self.number, bytes.len());
         Ok(InlineOutcome::Stored)
     }
 }
