@@ -109,6 +109,8 @@ impl Failure {
     pub const DEADLOCK: &str = "deadlock";
     /// Tasks go on for ever.
     pub const LIVELOCK: &str = "livelock";
+    /// The code under test found its own state contradicted (`platform::bug`).
+    pub const BUG: &str = "bug";
     /// A panic of the code under test.
     pub const PANIC: &str = "panic";
     /// The lock-order checker objected.

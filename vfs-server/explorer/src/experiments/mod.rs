@@ -5,14 +5,19 @@
 //! How to write one: `docs/experiments.md`.
 
 pub mod bcachefs_buffered_write;
+pub mod ext4_inline_mkwrite;
 pub mod provide_zap;
 pub mod truncate_fault;
 
 use crate::scenario::Scenario;
 
 /// Every experiment, in the order in which it is listed.
-pub static ALL: &[&Experiment] =
-    &[&bcachefs_buffered_write::EXPERIMENT, &provide_zap::EXPERIMENT, &truncate_fault::EXPERIMENT];
+pub static ALL: &[&Experiment] = &[
+    &bcachefs_buffered_write::EXPERIMENT,
+    &ext4_inline_mkwrite::EXPERIMENT,
+    &provide_zap::EXPERIMENT,
+    &truncate_fault::EXPERIMENT,
+];
 
 /// A question about the server's code, and the code it is asked of.
 pub struct Experiment {

@@ -6,6 +6,7 @@
 
 use super::arena::{self, Mode};
 use super::run::{Runtime, active};
+use crate::scenario::Failure;
 use guest::kernel;
 use pager_abi::{
     Cookie, Tag,
@@ -230,6 +231,13 @@ unsafe impl Host for ExplorerHost {
 
     fn kernel_waits() -> String {
         kernel::current().map(|kernel| kernel.waits()).unwrap_or_default()
+    }
+
+    fn bug(what: &'static str) {
+        match active() {
+            Some(_) => super::fail(Failure::new(Failure::BUG, what)),
+            None => log::error!("BUG: {what}"),
+        }
     }
 }
 
