@@ -14,6 +14,7 @@
 //! | [`strategy`] | how the next run differs from the ones before |
 //! | [`explore`](mod@explore) | runs, counted, until one fails |
 //! | [`world`] | disk, server and clients on the runtime: what most scenarios are made of |
+//! | [`minimise`](mod@minimise) | the same failure with as little as possible in the way |
 //! | [`oracle`] | what may be expected of a file, and whether a run kept it |
 //! | [`experiments`] | the table of what there is to explore |
 //! | [`report`] | what a person sees of a run: diagram, page, verdict |
@@ -21,6 +22,7 @@
 
 pub mod experiments;
 pub mod explore;
+pub mod minimise;
 pub mod oracle;
 pub mod report;
 pub mod runtime;
@@ -29,6 +31,7 @@ pub mod strategy;
 pub mod world;
 
 pub use explore::{Budget, Progress, Report, Verdict, explore};
+pub use minimise::{Minimised, minimise};
 pub use runtime::{Decision, Explorer, Observer, Trace};
 pub use scenario::{End, Failure, FaultSites, Outcome, Program, Scenario, Settings};
 pub use strategy::Strategy;

@@ -4,7 +4,7 @@ mod toys;
 
 use explorer::runtime::Decision;
 use explorer::strategy::{Exhaustive, Pct, Portfolio, Random, Reduction, Replay, Shard};
-use explorer::{Budget, Explorer, Failure, Outcome, Strategy, Trace, Verdict, explore};
+use explorer::{Budget, Explorer, Failure, Outcome, Strategy, Trace, Verdict, explore, minimise};
 use std::collections::BTreeSet;
 use toys::Toy;
 
@@ -149,4 +149,27 @@ fn a_replay_is_the_same_run_and_says_when_it_is_not() {
     other[0] = Decision::Switch { task: 1, current: None, ready: 7 };
     assert!(again(other).2.is_some_and(|why| why.starts_with("decision 1 was")));
     assert!(again(trace.decisions[..1].to_vec()).2.is_some_and(|why| why.contains("more than its 1 decisions")));
+}
+
+#[test]
+fn long_random_failures_shrink_to_the_fewest_preemptions() {
+    for (toy, kind, preemptions) in FAULTY {
+        for seed in 10..13 {
+            let mut explorer = prepare(&toy);
+            let report = explore(&mut explorer, &mut Random::new(seed), &Budget::schedules(5_000), |_| {});
+            let Verdict::Failed(failure, trace) = report.verdict else { panic!("{}: {:?}", toy.name, report.verdict) };
+            let small = minimise(&mut explorer, &failure, &trace);
+            assert_eq!(
+                (small.failure.kind.as_str(), small.trace.preemptions()),
+                (kind, preemptions as usize),
+                "{}",
+                toy.name
+            );
+            assert!(small.trace.faults() <= trace.faults() && small.trace.steps <= trace.steps);
+            let mut replay = Replay::new(small.trace.decisions.clone());
+            let (outcome, again) = explorer.run_once(&mut replay, None);
+            assert_eq!((outcome, again.order), (Outcome::Failed(small.failure), small.trace.order));
+            assert_eq!(replay.divergence(), None);
+        }
+    }
 }

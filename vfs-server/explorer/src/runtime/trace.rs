@@ -183,7 +183,10 @@ impl Order {
         loop {
             let object = &mut self.objects[at];
             if object.run != self.run {
-                *object = Object { address, run: self.run, written: mix(address as u64, 3), read: 0 };
+                // Where a static lies is the linker's choice: the number of an order must not depend
+                // on it, for it is kept in schedule files.
+                let name = if super::arena::holds(address) { address as u64 } else { 0 };
+                *object = Object { address, run: self.run, written: mix(name, 3), read: 0 };
                 self.used += 1;
                 if self.used * 2 > mask {
                     self.grow();
