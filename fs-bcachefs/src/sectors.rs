@@ -106,10 +106,11 @@ impl SectorStates {
     /// Dirty sectors from `first` on got a place and are on their way to it.
     pub fn submitted(&self, extents: &dyn Extents, first: u32, place: &Place) {
         let sectors = block_bits(first..first + place.sectors as u32);
+        // Allocated before it is dirty no more: a seek, which takes no lock, must find one of them.
+        self.allocated.set(&FOLIO, sectors);
         if !mutant(Mutant::SectorStateClearedLate) {
             self.dirty.clear(&FOLIO, sectors);
         }
-        self.allocated.set(&FOLIO, sectors);
         let held = self.reserved.clear(&FOLIO, sectors) & sectors;
         // Where there was an extent already, the reservation was not needed.
         extents.release(u64::from(held.count_ones()).saturating_sub(place.reservations));
