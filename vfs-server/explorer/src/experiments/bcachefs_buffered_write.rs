@@ -82,6 +82,34 @@ pub static EXPERIMENT: Experiment = Experiment {
             size: Size::Small,
         },
         Case {
+            name: "writeback",
+            summary: "two writes of one folio and an fsync: what comes after the copy is written later",
+            scenario: writeback,
+            breaks: &[],
+            size: Size::Small,
+        },
+        Case {
+            name: "append-writeback",
+            summary: "an append and an fsync of the folio with the end of the file",
+            scenario: append_writeback,
+            breaks: &[],
+            size: Size::Small,
+        },
+        Case {
+            name: "reclaim",
+            summary: "a write while its folio is given back, or moved to another frame",
+            scenario: reclaim,
+            breaks: &[],
+            size: Size::Small,
+        },
+        Case {
+            name: "no-space",
+            summary: "two writes to a hole, one of which finds no space",
+            scenario: no_space,
+            breaks: &[],
+            size: Size::Small,
+        },
+        Case {
             name: "extend",
             summary: "two appends and a write up to the end, with writeback",
             scenario: extend,
@@ -203,6 +231,54 @@ fn truncate(write: &str) -> Box<dyn Scenario> {
             .client("write", |me| _ = me.write("a", PAGE / 2, PAGE))
             .client("truncate", |me| _ = me.truncate("a", PAGE + PAGE / 4))
             .task("writeback", |stage| stage.server.write_back_pass()),
+    )
+}
+
+fn writeback(write: &str) -> Box<dyn Scenario> {
+    Box::new(
+        script("writeback", write, NONE)
+            .set_up(file(2, PAGE))
+            .client("write, fsync", |me| {
+                if me.write("a", 0, PAGE / 2).is_ok() {
+                    _ = me.fsync("a");
+                }
+            })
+            .client("write", |me| _ = me.write("a", PAGE / 4, PAGE / 2)),
+    )
+}
+
+fn append_writeback(write: &str) -> Box<dyn Scenario> {
+    Box::new(
+        script("append-writeback", write, NONE)
+            .set_up(file(2, PAGE / 2))
+            .client("append", |me| _ = me.append("a", PAGE))
+            .client("write, fsync", |me| {
+                if me.write("a", 0, PAGE / 4).is_ok() {
+                    _ = me.fsync("a");
+                }
+            }),
+    )
+}
+
+fn reclaim(write: &str) -> Box<dyn Scenario> {
+    Box::new(
+        script("reclaim", write, NONE)
+            .set_up(file(2, PAGE))
+            .client("write", |me| _ = me.write("a", PAGE / 4, PAGE / 2))
+            .task("migration", |stage| _ = stage.server.migrate_folios())
+            .task("reclaim", |stage| _ = stage.server.drop_caches()),
+    )
+}
+
+fn no_space(write: &str) -> Box<dyn Scenario> {
+    Box::new(
+        script("no-space", write, FaultSites::Only(&["disk reservation"]))
+            .set_up(move |stage| {
+                file(2, 0)(stage);
+                stage.actor(0).truncate("a", 4 * PAGE).unwrap_or_else(|errno| panic!("set-up: errno {errno}"));
+            })
+            .client("write", |me| _ = me.write("a", 0, 2 * PAGE))
+            .client("other write", |me| _ = me.write("a", PAGE, 2 * PAGE)),
     )
 }
 
