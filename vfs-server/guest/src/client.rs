@@ -79,6 +79,11 @@ impl Client {
         }
     }
 
+    /// What the server sees as `Sqe::caller`.
+    pub fn caller(&self) -> u64 {
+        self.id.0
+    }
+
     /// Byte offsets in its buffer at which the server has let go of the last request (RETRY).
     pub fn take_retries(&self) -> Vec<u64> {
         std::mem::take(&mut *self.retries.lock())

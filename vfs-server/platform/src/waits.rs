@@ -30,7 +30,7 @@ struct Task {
     wait: Option<Wait>,
 }
 
-/// What a task is busy with, in a few words and two numbers.
+/// What a task is busy with, in a few words and numbers.
 #[derive(Clone, Copy, Debug)]
 pub struct Doing {
     /// The operation ("write", "fault", "writeback").
@@ -39,6 +39,8 @@ pub struct Doing {
     pub inode: u64,
     /// The request's tag, where there is one.
     pub tag: u32,
+    /// Who sent the request, by the kernel's name of it.
+    pub caller: u64,
 }
 
 static TASKS: [Spin<Task>; TASKS_MAX] = [const { Spin::new(Task { name: None, doing: None, wait: None }) }; TASKS_MAX];

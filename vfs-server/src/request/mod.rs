@@ -250,7 +250,8 @@ impl Server {
         let [.., ids] = args;
         let who = Credentials { uid: ids as u32, gid: (ids >> 32) as u32, now: Timestamp::default() };
         let mut call = Call { request: client::Request(request.tag()), args, who };
-        waits::set_doing(Some(Doing { what: name(opcode), inode: 0, tag: request.sqe.tag }));
+        let Sqe { tag, caller, .. } = request.sqe;
+        waits::set_doing(Some(Doing { what: name(opcode), inode: 0, tag, caller }));
         match opcode {
             Opcode::Read => self.request_read(&call, &request.sqe),
             Opcode::Write => {

@@ -92,6 +92,8 @@ fn entries(run: &ToldRun) -> Vec<Entry> {
             }
             What::Acquires(lock) if contended.contains(lock) => format!("takes {}", name(run, *lock)),
             What::Releases(lock) if contended.contains(lock) => format!("releases {}", name(run, *lock)),
+            // A worker between two requests waits for the next one: nothing to draw.
+            What::Waits { target: Target::Event(_), .. } if *depth == 0 => continue,
             What::Waits { target, holder } => waits(run, target, *holder),
             What::Chooses { site, value, of: 2 } if *value == 1 => format!("! {site} (injected)"),
             What::Chooses { site, value, of } => format!("! {site} (injected: {value} of 0..{of})"),

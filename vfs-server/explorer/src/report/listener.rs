@@ -1,7 +1,7 @@
 //! Listens to a replay and has it recorded.
 //!
-//! Owns: which task is which lane, the numbers of the steps, and asking the lock-order checker what
-//! the tasks hold. Does not own: words and names ([`super::recorder`]).
+//! Owns: which task is which lane and whom it serves, the numbers of the steps, and asking the
+//! lock-order checker what the tasks hold. Does not own: words and names ([`super::recorder`]).
 
 use super::recorder::{HeldLock, Names, Recorder};
 use super::told::{self, Broken, LaneId, Title, ToldRun};
@@ -12,14 +12,23 @@ use platform::host::Access;
 use platform::lockdep::{self, LockClass};
 use platform::thread::{TaskId, ThreadKind};
 use platform::waits::{Doing, Wait};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// What a worker waits for when it has answered (`guest::machine`).
+const BETWEEN_REQUESTS: &str = "a message";
+
+/// Names of smaller "objects" are of what has no address.
+pub const NO_ADDRESS: usize = 1 << 20;
 
 /// Listens to one run.
 pub struct Listener<'a> {
     recorder: Recorder,
     lanes: BTreeMap<TaskId, LaneId>,
     /// Tasks that are busy with an operation of the server.
-    busy: HashMap<TaskId, Doing>,
+    busy: HashSet<TaskId>,
+    /// Clients by the kernel's names of them, and by the names of their lanes.
+    callers: HashMap<u64, String>,
+    clients: HashMap<String, LaneId>,
     step: u32,
     /// The step has begun, and nothing of it was heard yet.
     is_fresh: bool,
@@ -32,7 +41,17 @@ impl<'a> Listener<'a> {
     /// task that does it.
     pub fn new(title: Title, at_step: &'a mut dyn FnMut(u32)) -> Self {
         let recorder = Recorder::new(title, Names::default());
-        Self { recorder, lanes: BTreeMap::new(), busy: HashMap::new(), step: 1, is_fresh: true, broken: None, at_step }
+        Self {
+            recorder,
+            lanes: BTreeMap::new(),
+            busy: HashSet::new(),
+            callers: HashMap::new(),
+            clients: HashMap::new(),
+            step: 1,
+            is_fresh: true,
+            broken: None,
+            at_step,
+        }
     }
 
     /// What was heard.
@@ -44,6 +63,19 @@ impl<'a> Listener<'a> {
             broken.details = waits;
         }
         run
+    }
+
+    /// The lane of a client, if it has one.
+    fn client(&self, caller: u64) -> Option<LaneId> {
+        self.clients.get(self.callers.get(&caller)?).copied()
+    }
+
+    /// A worker has answered.
+    fn end_doing(&mut self, task: TaskId, lane: LaneId) {
+        if self.busy.remove(&task) {
+            self.recorder.end(lane, "");
+            self.recorder.serves(lane, None);
+        }
     }
 
     /// The lane of a task, which holds now what the checker says.
@@ -62,6 +94,9 @@ impl<'a> Listener<'a> {
 impl Observer for Listener<'_> {
     fn task(&mut self, task: TaskId, name: &str, role: Role) {
         let lane = self.recorder.add_lane(name, role_words(role));
+        if role == Role::Client {
+            self.clients.insert(name.to_owned(), lane);
+        }
         self.lanes.insert(task, lane);
     }
 
@@ -87,6 +122,9 @@ impl Observer for Listener<'_> {
 
     fn waits(&mut self, task: TaskId, wait: Option<Wait>) {
         let (Some(lane), Some(wait)) = (self.lane(task), wait) else { return };
+        if wait.what == BETWEEN_REQUESTS {
+            self.end_doing(task, lane);
+        }
         let holder = wait.holder.and_then(|holder| self.lanes.get(&holder)).copied();
         if std::ptr::eq(wait.class, &lockdep::EVENT) {
             self.recorder.waits_for_event(lane, wait.what, holder);
@@ -115,12 +153,12 @@ impl Observer for Listener<'_> {
 
     fn doing(&mut self, task: TaskId, doing: Option<Doing>) {
         let Some(lane) = self.lane(task) else { return };
-        if self.busy.remove(&task).is_some() {
-            self.recorder.end(lane, "");
-        }
+        self.end_doing(task, lane);
         if let Some(doing) = doing {
+            let client = self.client(doing.caller);
+            self.recorder.serves(lane, client);
             self.recorder.begin(lane, &doing_words(&doing));
-            self.busy.insert(task, doing);
+            self.busy.insert(task);
         }
     }
 
@@ -132,8 +170,13 @@ impl Observer for Listener<'_> {
 
     fn name_object(&mut self, object: usize, words: &str) {
         match words.split_once(" = ") {
-            // "inode 12 = /a" names no object, but what is known by another name.
-            Some((from, to)) if object == 0 => self.recorder.names().alias(from, to),
+            // No object, but what is known by another name: "caller 3 = reader", "inode 12 = /a".
+            Some((from, to)) if object < NO_ADDRESS => {
+                match from.strip_prefix("caller ").and_then(|id| id.parse().ok()) {
+                    Some(caller) => drop(self.callers.insert(caller, to.to_owned())),
+                    None => self.recorder.names().alias(from, to),
+                }
+            }
             _ => self.recorder.names().name_object(object, words),
         }
     }

@@ -8,6 +8,7 @@
 //! | [`told`] | one run as data: lanes, steps in words, locks, folios, what broke |
 //! | [`recorder`] | makes that of what happens, one thing after the other |
 //! | [`listener`] | feeds it from a replay |
+//! | [`telling`] | makes a run again to be told |
 //! | [`requests`] | lets each column follow a client's request through the tasks that serve it |
 //! | [`waits`] | who waits for whom at the end of a deadlock |
 //! | [`columns`] | words laid out in columns of a bounded width |
@@ -23,6 +24,7 @@ pub mod listener;
 pub mod numbers;
 pub mod recorder;
 pub mod requests;
+pub mod telling;
 pub mod told;
 pub mod verdict;
 pub mod waits;

@@ -159,6 +159,14 @@ impl Failed {
     /// The minimised run, what was found and how it was made smaller.
     pub fn story(&self) -> String {
         let (decisions, switches) = (self.decisions, self.preemptions);
+        if decisions.0 == decisions.1 {
+            return format!(
+                "{}\n{} decisions with {}\n",
+                self.diagram.trim_end(),
+                decisions.0,
+                preemptions(switches.0)
+            );
+        }
         format!(
             "{}\nminimised from {} decisions with {} to {} with {}\n",
             self.diagram.trim_end(),

@@ -231,6 +231,9 @@ impl Script {
                 Some(of) => actors[of].client().thread(),
                 None => Client::new(machine),
             };
+            // No address is that small: these are names of what is no object.
+            let caller = client.caller();
+            platform::name_object!(caller as usize, "caller {caller} = {}", role.name);
             actors.push(Arc::new(Actor::new(number as u8 + 1, client, log.clone())));
         }
         actors.push(Arc::new(Actor::new(0, Client::new(machine), log.clone())));

@@ -73,7 +73,7 @@ impl Stage {
                 stat
             });
             if let Ok(stat) = stat {
-                platform::name_object!(0, "inode {} = /{path}", stat.st_ino);
+                platform::name_object!(0x1000 + stat.st_ino as usize, "inode {} = /{path}", stat.st_ino);
             }
         }
     }

@@ -22,6 +22,16 @@ const laneName = (lane) => run.lanes[lane].name;
 const lockName = (lock) => run.locks[lock].name;
 const contended = new Set(run.events.filter((e) => e.kind === "waits" && e.lock !== undefined).map((e) => e.lock));
 
+/** Events by which a task says that it has nothing to do: nothing to show unless everything is. */
+const idle = (() => {
+  const depths = run.lanes.map(() => 0);
+  return new Set(run.events.filter((event) => {
+    if (event.kind === "begins") depths[event.lane] += 1;
+    if (event.kind === "ends") depths[event.lane] -= 1;
+    return event.kind === "waits" && event.lock === undefined && depths[event.lane] <= 0;
+  }));
+})();
+
 /** What an event is in words, and how much it matters: "always" or "all" (only when everything is shown). */
 function words(event) {
   const holder = event.holder === null || event.holder === undefined ? "" : ` (${laneName(event.holder)})`;
@@ -34,7 +44,8 @@ function words(event) {
     case "acquires": return { text: `takes ${lockName(event.lock)}`, kind: "lock", shown: locks };
     case "releases": return { text: `releases ${lockName(event.lock)}`, kind: "lock", shown: locks };
     case "waits": return {
-      text: `waits for ${event.lock === undefined ? event.words : lockName(event.lock)}${holder}`, kind: "wait", shown: "always" };
+      text: `waits for ${event.lock === undefined ? event.words : lockName(event.lock)}${holder}`, kind: "wait",
+      shown: idle.has(event) ? "all" : "always" };
     case "chooses": return {
       text: `! ${event.site} (injected${event.of > 2 ? `: ${event.value} of 0..${event.of}` : ""})`, kind: "injected", shown: "always" };
     case "folio": return {
@@ -99,12 +110,23 @@ function visible(all) {
 /** Lanes of which something is shown; if nothing at all is, all of them. */
 const drawnLanes = run.lanes.map((_, lane) => lane)
   .filter((lane) => run.events.some((e) => e.lane === lane && words(e).shown === "always"));
-const mentioned = run.locks.map((_, lock) => lock);
+/** Locks that were held while another task did something: those that can matter. */
+const spanning = (() => {
+  const held = new Map();
+  const spans = new Set();
+  for (const event of run.events) {
+    for (const [lock, lane] of held) if (lane !== event.lane && words(event).shown === "always") spans.add(lock);
+    if (event.kind === "acquires") held.set(event.lock, event.lane);
+    if (event.kind === "releases") held.delete(event.lock);
+  }
+  return spans;
+})();
 let rows = [];
 let cursor = 0;
 
 function drawnLocks(all) {
-  return mentioned.filter((lock) => all || contended.has(lock) || mentioned.length <= 12);
+  const locks = run.locks.map((_, lock) => lock);
+  return locks.filter((lock) => all || contended.has(lock) || (spanning.has(lock) && run.locks[lock].class !== "worker slot"));
 }
 
 function head(locks) {
