@@ -17,6 +17,7 @@
 //! | [`minimise`](mod@minimise) | the same failure with as little as possible in the way |
 //! | [`oracle`] | what may be expected of a file, and whether a run kept it |
 //! | [`experiments`] | the table of what there is to explore |
+//! | [`schedule`] | the replay file |
 //! | [`report`] | what a person sees of a run: diagram, page, verdict |
 #![deny(unsafe_code)]
 
@@ -27,6 +28,7 @@ pub mod oracle;
 pub mod report;
 pub mod runtime;
 pub mod scenario;
+pub mod schedule;
 pub mod strategy;
 pub mod world;
 
