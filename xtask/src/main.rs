@@ -14,6 +14,7 @@
 //! | [`corruption`] | its corrupted disks |
 //! | [`bench`], [`budget`] | instructions per operation, beside Linux's and the design's budget |
 //! | [`soak`] | until it fails |
+//! | [`explore`] | builds the explorer and passes on to it |
 //! | [`session`] | what every boot of ours has in common |
 //! | [`linux_tests`] | the same test programs on Linux |
 //! | [`interchange`] | Linux reads ours, we read Linux's |
@@ -31,6 +32,7 @@ mod compile;
 mod contract;
 mod corruption;
 mod doctor;
+mod explore;
 mod fixtures;
 mod host_tests;
 mod interchange;
@@ -71,6 +73,8 @@ enum Command {
     Fixtures(fixtures::Options),
     /// Boot the tests again and again until one fails.
     Soak(soak::Options),
+    /// Run the server's code under every interleaving; `explore --help` has its own options.
+    Explore(explore::Options),
     /// Say what is installed, what is missing, and what that disables.
     Doctor,
 }
@@ -102,6 +106,7 @@ fn main() -> ExitCode {
         Command::Soak(options) => soak::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Fixtures(options) => fixtures::run(&options),
+        Command::Explore(options) => explore::run(&options),
         Command::Doctor => doctor::run(),
     };
     match verdict {

@@ -1,0 +1,76 @@
+//! `cargo xtask explore`: builds the explorer and passes everything on to it.
+
+use crate::Verdict;
+use crate::workspace::{Workspace, cargo};
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The explorer's program.
+const PROGRAM: &str = "faultline-explore";
+
+/// What is passed on; the explorer has its own `--help`.
+#[derive(Args)]
+#[command(disable_help_flag = true)]
+pub struct Options {
+    /// What the explorer is told: nothing (it lists the experiments), NAME, replay FILE, matrix, mutants.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    arguments: Vec<OsString>,
+}
+
+/// The server's code as it is, or with switches that break it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Build {
+    /// As every host runs it.
+    Plain,
+    /// With the seeded defects of `mutants` compiled in, none of them on.
+    Mutants,
+}
+
+/// Builds it and runs it.
+///
+/// # Errors
+/// It does not build, or cannot be started.
+pub fn run(options: &Options) -> Result<Verdict> {
+    let workspace = Workspace::load()?;
+    let build = match options.arguments.first() {
+        Some(first) if first == "mutants" => Build::Mutants,
+        _ => Build::Plain,
+    };
+    let program = compile(&workspace, build)?;
+    let status = command(&workspace, &program)?.args(&options.arguments).status();
+    match status.with_context(|| format!("cannot start {}", program.display()))?.code() {
+        Some(0) => Ok(Verdict::Good),
+        Some(2) => Ok(Verdict::Missing),
+        _ => Ok(Verdict::Bad),
+    }
+}
+
+/// Builds the explorer; where it is.
+///
+/// # Errors
+/// It does not build.
+pub fn compile(workspace: &Workspace, build: Build) -> Result<PathBuf> {
+    let mut command = cargo();
+    command.current_dir(&workspace.root).args(["build", "--quiet", "--profile", "explore"]);
+    command.args(["--package", "explorer", "--bin", PROGRAM]);
+    if build == Build::Mutants {
+        command.args(["--features", "mutants"]);
+    }
+    let status = command.status().context("cannot start cargo build")?;
+    ensure!(status.success(), "the explorer does not build");
+    Ok(workspace.target.join("explore").join(PROGRAM))
+}
+
+/// The explorer, told where to store schedules and how it was called.
+///
+/// # Errors
+/// The folder for the schedules cannot be made.
+pub fn command(workspace: &Workspace, program: &PathBuf) -> Result<Command> {
+    let mut command = Command::new(program);
+    command.env("FAULTLINE_SCHEDULES", workspace.run_folder("explore")?);
+    command.env("FAULTLINE_TYPED", "cargo xtask explore");
+    Ok(command)
+}
