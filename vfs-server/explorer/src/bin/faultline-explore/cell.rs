@@ -7,6 +7,7 @@ use crate::progress::{Progress, Show};
 use crate::selection::Cell;
 use anyhow::{Context, Result, anyhow};
 use explorer::experiments::Size;
+use explorer::minimise::minimise;
 use explorer::report::telling::tell;
 use explorer::report::told::Title;
 use explorer::report::verdict::{Failed, Report, Verdict};
@@ -183,36 +184,39 @@ struct Found {
 }
 
 impl Found {
-    /// Draws the run and stores it.
+    /// Makes the run as small as it gets while it fails the same way, draws it and stores it.
     fn store(self, explorer: &mut Explorer, cell: &Cell, budget: &Budget) -> Result<Failed> {
+        let small = minimise(explorer, &self.failure, &self.trace);
         let schedule = Schedule {
             experiment: cell.experiment.name.to_owned(),
             variant: cell.variant.name.to_owned(),
             scenario: cell.case.name.to_owned(),
-            failure: self.failure.kind.clone(),
-            decisions: self.trace.decisions.clone(),
-            mark: Mark::of(&self.trace),
+            failure: small.failure.kind.clone(),
+            decisions: small.trace.decisions.clone(),
+            mark: Mark::of(&small.trace),
         };
-        let name =
-            format!("{}-{}-{}-{}.schedule", cell.experiment.name, cell.variant.name, cell.case.name, self.failure.kind);
+        let name = format!(
+            "{}-{}-{}-{}.schedule",
+            cell.experiment.name, cell.variant.name, cell.case.name, small.failure.kind
+        );
         let path = budget.save.join(name);
         let replay = format!("{} replay {}", crate::typed(), path.display());
         let telling = tell(explorer, schedule.decisions.clone(), title(cell, replay), &mut |_| {});
         // A run that cannot be made again is a defect of the explorer: it is said, not hidden.
         let diagram = match telling.compare(&schedule) {
             Ok(()) => diagram::render(&requests::follow(&telling.run), diagram::WIDTH),
-            Err(why) => format!("THIS RUN CANNOT BE REPLAYED: {why}\n{}\n", self.failure),
+            Err(why) => format!("THIS RUN CANNOT BE REPLAYED: {why}\n{}\n", small.failure),
         };
         fs::create_dir_all(&budget.save).with_context(|| format!("cannot make {}", budget.save.display()))?;
         fs::write(&path, schedule.to_string()).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Failed {
-            kind: self.failure.kind.clone(),
-            summary: self.failure.words.lines().next().unwrap_or_default().to_owned(),
+            kind: small.failure.kind.clone(),
+            summary: small.failure.words.lines().next().unwrap_or_default().to_owned(),
             strategy: self.strategy,
             after_schedules: self.schedules,
             after_seconds: self.seconds,
-            decisions: (self.trace.decisions.len(), self.trace.decisions.len()),
-            preemptions: (self.trace.preemptions(), self.trace.preemptions()),
+            decisions: (self.trace.decisions.len(), small.trace.decisions.len()),
+            preemptions: (self.trace.preemptions(), small.trace.preemptions()),
             schedule: Some(path),
             diagram,
         })
