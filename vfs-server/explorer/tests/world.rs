@@ -3,7 +3,7 @@
 use explorer::experiments::truncate_fault;
 use explorer::report::{diagram, listener::Listener, requests, told::Title};
 use explorer::strategy::{DefaultPolicy, Random};
-use explorer::world::{Script, Stage, disk::Pace, file_systems};
+use explorer::world::{CrashTest, Script, Stage, disk::Pace, file_systems};
 use explorer::{Budget, Explorer, Scenario, Strategy, Verdict, explore};
 
 /// Schedules of each scenario: more in a build that is meant for it.
@@ -101,6 +101,23 @@ fn late_read() -> Script {
         .thread_of(0, "truncate", |me| _ = me.truncate("a", 100))
 }
 
+/// What fsync has acknowledged is on every disk that a crash may leave.
+fn crash() -> Script {
+    Script::new("crash under store, write and fsync", &file_systems::EXT4)
+        .crashes(CrashTest { points: 2, states: 3 })
+        .disk(Pace::Late)
+        .set_up(both_map)
+        .client("store", |me| {
+            _ = me.store("a", 8);
+            _ = me.fsync("a");
+            _ = me.store("a", 4096);
+        })
+        .client("write", |me| {
+            _ = me.write("a", 1024, 512);
+            _ = me.fsync("a");
+        })
+}
+
 /// Runs at random; a failure comes with its diagram.
 fn assert_clean(scenario: &dyn Scenario) {
     let mut explorer = prepare(scenario);
@@ -134,9 +151,23 @@ fn a_write_against_a_load_is_clean() {
 
 #[test]
 fn helpers_against_clients_are_clean() {
-    for script in [reclaim(), migration(), writeback(), late_read()] {
+    for script in [reclaim(), migration(), writeback(), late_read(), crash()] {
         assert_clean(&script);
     }
+}
+
+/// Only a build that can be made faulty shows that the checks find something.
+#[test]
+#[cfg(feature = "mutants")]
+fn an_fsync_that_waits_for_too_little_is_found_by_a_crash() {
+    use platform::{Mutant, mutant};
+    // While it lives no other test of this process explores.
+    let mut explorer = prepare(&crash());
+    mutant::set(Some(Mutant::FsyncSkipsWriteback));
+    let report = explore(&mut explorer, &mut Random::new(1), &Budget::schedules(20_000), |_| {});
+    mutant::set(None);
+    let Verdict::Failed(failure, _) = report.verdict else { panic!("{:?}", report.progress) };
+    assert!(failure.kind.starts_with("crash-"), "{failure}");
 }
 
 #[test]

@@ -2,17 +2,21 @@
 //!
 //! The image that it begins with lies outside the arena and is never written; what is written lies
 //! beside it, inside, so that the next run begins with the image as set-up left it. Each write and
-//! flush is noted in the order of completion: from that the states are made in which a crash may
-//! leave the disk ([`Disk::since_set_up`]).
+//! flush is logged as it is submitted and completed: from that the disks are made that a crash may
+//! leave ([`super::crash`]).
 //!
 //! Operations end before `submit` returns, unless the disk is [`Pace::Late`]: then they end on the
 //! disk's own task, one after the other, whenever that runs.
 
-use crate::runtime;
+use super::log::Log;
+use crate::oracle::Moment;
+use crate::oracle::crash::DiskLog;
+use crate::oracle::crash::disk_log::Submitted;
 use platform::block::{Bio, BioOp, BlockDevice, IoError, SECTOR_SIZE};
 use platform::host;
 use platform::sync::WaitQueue;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 const SECTOR: usize = SECTOR_SIZE as usize;
@@ -34,27 +38,13 @@ pub enum DiskFault {
     ReadError,
     /// A write fails and changes nothing.
     WriteError,
-    /// The machine stops before a write or a flush has begun.
-    Crash,
-}
-
-/// Something that happened to the disk, by completion.
-#[derive(Clone, Debug)]
-pub enum DiskEvent {
-    /// Sectors were written; they may be lost until a flush.
-    Write {
-        /// The first.
-        sector: u64,
-        /// All of their bytes.
-        bytes: Vec<u8>,
-    },
-    /// Everything that was written before is durable.
-    Flush,
 }
 
 /// The disk.
 pub struct Disk {
-    image: &'static [u8],
+    image: Image,
+    /// The clock of the run.
+    clock: Option<Arc<Log>>,
     pace: Pace,
     faults: Vec<DiskFault>,
     state: Mutex<State>,
@@ -76,40 +66,65 @@ struct State {
     base: Sectors,
     /// What was written since.
     written: Sectors,
-    /// What was completed since [`Disk::set_up_ended`].
-    events: Vec<DiskEvent>,
-    is_noted: bool,
-    /// Operations of a late disk.
-    pending: VecDeque<Bio>,
+    /// What was submitted and completed since [`Disk::set_up_ended`].
+    log: DiskLog,
+    is_logged: bool,
+    /// Operations of a late disk, with their places in the log.
+    pending: VecDeque<(Bio, Option<Submitted>)>,
+}
+
+/// What a disk begins with.
+enum Image {
+    /// Lies outside the arena.
+    Shared(&'static [u8]),
+    Owned(Vec<u8>),
+}
+
+impl Deref for Image {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Shared(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
+        }
+    }
 }
 
 impl Disk {
-    /// A disk that begins as `image`, whole sectors that lie outside the arena.
-    pub fn new(image: &'static [u8], pace: Pace, faults: &[DiskFault]) -> Arc<Self> {
+    /// A disk that begins as `image`, whole sectors that lie outside the arena; `clock` has the moments of the run.
+    pub fn new(image: &'static [u8], pace: Pace, faults: &[DiskFault], clock: &Arc<Log>) -> Arc<Self> {
+        Self::with(Image::Shared(image), pace, faults, Some(clock.clone()))
+    }
+
+    /// A disk with these bytes that does at once, and without fault, what it is asked.
+    pub fn of_bytes(bytes: Vec<u8>) -> Arc<Self> {
+        Self::with(Image::Owned(bytes), Pace::AtOnce, &[], None)
+    }
+
+    fn with(image: Image, pace: Pace, faults: &[DiskFault], clock: Option<Arc<Log>>) -> Arc<Self> {
         assert!(image.len().is_multiple_of(SECTOR), "an image of {} bytes", image.len());
-        Arc::new(Self {
-            image,
-            pace,
-            faults: faults.to_vec(),
-            state: Mutex::new(State::default()),
-            arrivals: WaitQueue::new(),
-        })
+        let (state, arrivals) = (Mutex::new(State::default()), WaitQueue::new());
+        Arc::new(Self { image, clock, pace, faults: faults.to_vec(), state, arrivals })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// From now on events are noted: what was written before is durable.
+    /// From now on operations are logged: what was written before is durable.
     pub(super) fn set_up_ended(&self) {
         let mut state = self.state();
         state.base = std::mem::take(&mut state.written);
-        state.is_noted = true;
+        state.is_logged = true;
     }
 
-    /// What was completed since set-up, oldest first.
-    pub fn since_set_up(&self) -> Vec<DiskEvent> {
-        self.state().events.clone()
+    /// What was submitted and completed since set-up.
+    pub fn log(&self) -> DiskLog {
+        self.state().log.clone()
+    }
+
+    fn now(&self) -> Moment {
+        self.clock.as_ref().map_or(0, |clock| clock.look(|history| history.now()))
     }
 
     /// The content at the end of set-up.
@@ -136,12 +151,13 @@ impl Disk {
     /// The body of a late disk's task.
     pub(super) fn serve(&self) {
         loop {
-            let bio = self.arrivals.wait_for("an operation of the disk", || self.state().pending.pop_front());
-            self.perform(bio);
+            let (bio, submitted) =
+                self.arrivals.wait_for("an operation of the disk", || self.state().pending.pop_front());
+            self.perform(bio, submitted);
         }
     }
 
-    fn perform(&self, bio: Bio) {
+    fn perform(&self, bio: Bio, submitted: Option<Submitted>) {
         let outcome = bio.check(self.sectors()).and_then(|()| match bio.op {
             BioOp::Read if self.may(DiskFault::ReadError, "disk read") => Err(IoError::Device),
             BioOp::Write if self.may(DiskFault::WriteError, "disk write") => Err(IoError::Device),
@@ -150,31 +166,43 @@ impl Disk {
                 Ok(())
             }
         });
+        if let (Some(submitted), Ok(())) = (submitted, outcome) {
+            let now = self.now();
+            self.state().log.completed(now, submitted);
+        }
         (bio.end_io)(outcome);
     }
 
     fn transfer(&self, bio: &Bio) {
-        let mut at = bio.sector;
-        for segment in &bio.segments {
-            let mut bytes = vec![0; segment.len];
-            match bio.op {
-                BioOp::Read => {
+        match bio.op {
+            BioOp::Read => {
+                let mut at = bio.sector;
+                for segment in &bio.segments {
+                    let mut bytes = vec![0; segment.len];
                     self.read(at, &mut bytes);
                     segment.frames.copy_in(segment.offset, &bytes);
+                    at += segment.len as u64 / SECTOR_SIZE;
                 }
-                BioOp::Write => {
-                    segment.frames.copy_out(segment.offset, &mut bytes);
-                    self.write(at, bytes);
-                }
-                BioOp::Flush => {}
             }
-            at += segment.len as u64 / SECTOR_SIZE;
+            BioOp::Write => self.write(bio.sector, &gather(bio)),
+            BioOp::Flush => {}
         }
-        if bio.op == BioOp::Flush {
-            let mut state = self.state();
-            if state.is_noted {
-                state.events.push(DiskEvent::Flush);
+    }
+
+    /// Notes an operation that has an effect on what a crash leaves.
+    fn note(&self, bio: &Bio) -> Option<Submitted> {
+        let now = self.now();
+        let mut state = self.state();
+        if !state.is_logged {
+            return None;
+        }
+        match bio.op {
+            BioOp::Read => None,
+            BioOp::Write => {
+                let bytes = gather(bio);
+                Some(state.log.write(now, bio.sector, bytes))
             }
+            BioOp::Flush => Some(state.log.flush(now)),
         }
     }
 
@@ -190,15 +218,24 @@ impl Disk {
         }
     }
 
-    fn write(&self, first: u64, bytes: Vec<u8>) {
+    fn write(&self, first: u64, bytes: &[u8]) {
         let mut state = self.state();
         for (sector, piece) in (first..).zip(bytes.chunks_exact(SECTOR)) {
             state.written.entry(sector).or_insert_with(|| Box::new([0; SECTOR])).copy_from_slice(piece);
         }
-        if state.is_noted {
-            state.events.push(DiskEvent::Write { sector: first, bytes });
-        }
     }
+}
+
+/// The bytes of a write.
+fn gather(bio: &Bio) -> Vec<u8> {
+    let mut bytes = vec![0; bio.len()];
+    let mut rest = &mut bytes[..];
+    for segment in &bio.segments {
+        let (piece, after) = rest.split_at_mut(segment.len);
+        segment.frames.copy_out(segment.offset, piece);
+        rest = after;
+    }
+    bytes
 }
 
 impl BlockDevice for Disk {
@@ -215,15 +252,13 @@ impl BlockDevice for Disk {
     }
 
     fn submit(&self, bio: Bio) {
-        if bio.op != BioOp::Read && self.may(DiskFault::Crash, "crash before a disk write") {
-            runtime::stop("crash");
-        }
+        let submitted = self.note(&bio);
         match self.pace {
-            Pace::Late if self.state().is_noted => {
-                self.state().pending.push_back(bio);
+            Pace::Late if self.state().is_logged => {
+                self.state().pending.push_back((bio, submitted));
                 self.arrivals.wake_all();
             }
-            _ => self.perform(bio),
+            _ => self.perform(bio, submitted),
         }
     }
 }

@@ -13,13 +13,16 @@ pub struct FileSystemKind {
     pub image: fn() -> &'static [u8],
     /// Mounts it for reading and writing, with the options that are not the server's.
     pub mount: Mount,
+    /// Mounts a disk that was in use when the machine stopped, for reading at least; `None`: nothing is promised to survive.
+    pub remount: Option<Mount>,
 }
 
 /// See [`FileSystemKind::mount`]; the error is for people.
 pub type Mount = fn(Arc<dyn BlockDevice>, &[(&str, &str)]) -> Result<Arc<dyn FileSystem>, String>;
 
 /// ext4 with inline data and metadata checksums, no journal: 256 blocks of 1 KiB, 16 inodes.
-pub static EXT4: FileSystemKind = FileSystemKind { name: "ext4", image: ext4_image, mount: mount_ext4 };
+pub static EXT4: FileSystemKind =
+    FileSystemKind { name: "ext4", image: ext4_image, mount: mount_ext4, remount: Some(remount_ext4) };
 
 fn ext4_image() -> &'static [u8] {
     static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
@@ -27,14 +30,26 @@ fn ext4_image() -> &'static [u8] {
 }
 
 fn mount_ext4(device: Arc<dyn BlockDevice>, options: &[(&str, &str)]) -> Result<Arc<dyn FileSystem>, String> {
+    open_ext4(device, fs_ext4inline::Access::ReadWrite, options)
+}
+
+/// Without a journal it may only be looked at before e2fsck has seen it.
+fn remount_ext4(device: Arc<dyn BlockDevice>, options: &[(&str, &str)]) -> Result<Arc<dyn FileSystem>, String> {
+    open_ext4(device, fs_ext4inline::Access::ReadOnly, options)
+}
+
+fn open_ext4(
+    device: Arc<dyn BlockDevice>,
+    access: fs_ext4inline::Access,
+    options: &[(&str, &str)],
+) -> Result<Arc<dyn FileSystem>, String> {
     let options = fs_ext4inline::Options::parse(options.iter().copied()).map_err(|error| error.to_string())?;
-    fs_ext4inline::mount(device, fs_ext4inline::Access::ReadWrite, options)
-        .map(|fs| fs as Arc<dyn FileSystem>)
-        .map_err(|error| error.to_string())
+    fs_ext4inline::mount(device, access, options).map(|fs| fs as Arc<dyn FileSystem>).map_err(|error| error.to_string())
 }
 
 /// A scratch volume of bcachefs: 256 sectors.
-pub static BCACHEFS: FileSystemKind = FileSystemKind { name: "bcachefs", image: blank, mount: mount_bcachefs };
+pub static BCACHEFS: FileSystemKind =
+    FileSystemKind { name: "bcachefs", image: blank, mount: mount_bcachefs, remount: None };
 
 fn blank() -> &'static [u8] {
     // What nobody wrote must never be seen.

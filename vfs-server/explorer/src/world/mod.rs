@@ -12,11 +12,13 @@
 //! | [`stage`] | the parts of a run: machine, server, disk, actors |
 //! | [`actor`] | a client whose operations are recorded, with its files by name |
 //! | [`log`] | the record for the oracle |
-//! | [`disk`] | a disk in memory: its image stays outside the arena, writes are noted for crash states |
+//! | [`disk`] | a disk in memory: its image stays outside the arena, writes are logged |
+//! | [`crash`] | what a crash may leave, mounted anew and held against what was synced |
 //! | [`file_systems`] | what can be mounted, and the small images |
 //! | [`rest`] | when all has come to rest: what is read, written back and compared |
 
 pub mod actor;
+pub mod crash;
 pub mod disk;
 pub mod file_systems;
 pub mod log;
@@ -25,7 +27,8 @@ pub mod script;
 pub mod stage;
 
 pub use actor::Actor;
-pub use disk::{Disk, DiskEvent, DiskFault};
+pub use crash::CrashTest;
+pub use disk::{Disk, DiskFault};
 pub use file_systems::FileSystemKind;
 pub use log::Log;
 pub use script::Script;

@@ -35,9 +35,11 @@ pub(super) fn settle(stage: &Stage, depth: Depth) -> Result<(), Failure> {
         return Ok(());
     }
     let client = stage.observer().client();
-    for (_, descriptor, _) in &files {
+    for (path, descriptor, _) in &files {
         // An error of the run is its client's business; what can be written is written.
-        let _ = client.fsync(*descriptor);
+        if client.fsync(*descriptor).is_ok() {
+            stage.log.note_synced(stage.log.file(path));
+        }
     }
     stage.drop_caches();
     let left = stage.server.cached_pages();

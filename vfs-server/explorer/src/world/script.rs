@@ -20,8 +20,9 @@
 //! written back and compared ([`super::rest`]), and the record is checked by the oracle.
 
 use super::actor::Actor;
+use super::crash::{self, CrashTest, Recovery};
 use super::disk::{Disk, DiskFault, Pace};
-use super::file_systems::FileSystemKind;
+use super::file_systems::{FileSystemKind, Mount};
 use super::log::Log;
 use super::stage::Stage;
 use super::{protocol_classes, rest};
@@ -51,6 +52,7 @@ pub struct Script {
     rules: Rules,
     helpers: Helpers,
     rest: rest::Depth,
+    crashes: Option<CrashTest>,
     set_up: StageBody,
     clients: Vec<Role>,
     tasks: Vec<(String, StageBody)>,
@@ -89,6 +91,7 @@ impl Script {
             rules: Rules::default(),
             helpers: Helpers::Completion,
             rest: rest::Depth::WriteBack,
+            crashes: None,
             set_up: Arc::new(|_| {}),
             clients: Vec::new(),
             tasks: Vec::new(),
@@ -160,6 +163,12 @@ impl Script {
         self
     }
 
+    /// Looks also at some of the disks that a crash during the run may leave.
+    pub fn crashes(mut self, test: CrashTest) -> Self {
+        self.crashes = Some(test);
+        self
+    }
+
     /// What is done before the runs: files, mappings, what is in the cache. It must not wait.
     pub fn set_up(mut self, body: impl Fn(&Stage) + Send + Sync + 'static) -> Self {
         self.set_up = Arc::new(body);
@@ -191,16 +200,19 @@ impl Script {
         self
     }
 
-    fn mount(&self, disk: &Arc<Disk>) -> Result<Arc<Server>, String> {
-        let mut config = self.config.clone();
-        let mut rest = Vec::new();
-        for (name, value) in &self.options {
-            if !config.set(name, value).map_err(|error| format!("{name}={value}: {error}"))? {
-                rest.push((name.as_str(), value.as_str()));
+    fn mounting(&self, mount: Mount) -> impl Fn(&Arc<Disk>) -> Result<Arc<Server>, String> + 'static {
+        let (config, options) = (self.config.clone(), self.options.clone());
+        move |disk| {
+            let mut config = config.clone();
+            let mut rest = Vec::new();
+            for (name, value) in &options {
+                if !config.set(name, value).map_err(|error| format!("{name}={value}: {error}"))? {
+                    rest.push((name.as_str(), value.as_str()));
+                }
             }
+            let fs = mount(disk.clone(), &rest)?;
+            Server::start(fs, disk.clone(), config).map_err(|error| error.to_string())
         }
-        let fs = (self.kind.mount)(disk.clone(), &rest)?;
-        Server::start(fs, disk.clone(), config).map_err(|error| error.to_string())
     }
 
     fn start_threads(&self, server: &Arc<Server>, disk: &Arc<Disk>) {
@@ -270,17 +282,18 @@ impl Scenario for Script {
 
     fn set_up(&self) -> Box<dyn Program> {
         let image = runtime::outside(|| (self.kind.image)());
-        let disk = Disk::new(image, self.pace, &self.faults);
-        let machine = Machine::start(guest::Setup { pager: self.pager, is_handed_out: runtime::is_frame });
-        let server = self.mount(&disk).unwrap_or_else(|error| panic!("{} cannot be mounted: {error}", self.kind.name));
         let log = Arc::new(Log::new());
+        let disk = Disk::new(image, self.pace, &self.faults, &log);
+        let machine = Machine::start(guest::Setup { pager: self.pager, is_handed_out: runtime::is_frame });
+        let mount = self.mounting(self.kind.mount);
+        let server = mount(&disk).unwrap_or_else(|error| panic!("{} cannot be mounted: {error}", self.kind.name));
         let actors = self.actors(&machine, &log);
         let stage = Arc::new(Stage::new(machine, server, disk, log, actors));
         let serving = stage.server.clone();
         stage.machine.serve_inline(Some(Arc::new(move || serving.serve_one() || serving.complete_pending() > 0)));
         (self.set_up)(&stage);
-        stage.name_files();
         stage.sync();
+        stage.note_files();
         stage.machine.serve_inline(None);
         stage.disk.set_up_ended();
         self.start_threads(&stage.server, &stage.disk);
@@ -291,6 +304,11 @@ impl Scenario for Script {
             checks: self.checks.clone(),
             rules: self.rules,
             rest: self.rest,
+            crashes: self.crashes.map(|test| {
+                let remount = self.kind.remount;
+                let remount = remount.unwrap_or_else(|| panic!("{} survives no crash", self.kind.name));
+                (test, Recovery { mount: Box::new(self.mounting(remount)), pager: self.pager })
+            }),
         })
     }
 }
@@ -303,6 +321,7 @@ struct Play {
     checks: Vec<Check>,
     rules: Rules,
     rest: rest::Depth,
+    crashes: Option<(CrashTest, Recovery)>,
 }
 
 impl Program for Play {
@@ -326,6 +345,9 @@ impl Program for Play {
     fn check(&self, end: &End) -> Result<(), Failure> {
         if *end == End::Quiet {
             rest::check(&self.stage, &self.rules)?;
+        }
+        if let Some((test, recovery)) = &self.crashes {
+            crash::check(&self.stage, *test, recovery, &self.rules)?;
         }
         self.checks.iter().try_for_each(|check| check(&self.stage, end))
     }

@@ -23,6 +23,8 @@ pub struct Stage {
     actors: Vec<Arc<Actor>>,
     /// What a scenario's tasks note for its checks.
     notes: Mutex<Vec<String>>,
+    /// Paths of the files that were there at the end of set-up.
+    files_at_set_up: Mutex<Vec<String>>,
 }
 
 impl Stage {
@@ -33,7 +35,15 @@ impl Stage {
         log: Arc<Log>,
         actors: Vec<Arc<Actor>>,
     ) -> Self {
-        Self { machine, server, disk, log, actors, notes: Mutex::new(Vec::new()) }
+        Self {
+            machine,
+            server,
+            disk,
+            log,
+            actors,
+            notes: Mutex::new(Vec::new()),
+            files_at_set_up: Mutex::new(Vec::new()),
+        }
     }
 
     /// A client of the scenario, in the order in which the script names them.
@@ -63,9 +73,16 @@ impl Stage {
         }
     }
 
-    /// Says which inode has which path, for reports: an object 0 with " = " is an alias.
-    pub(super) fn name_files(&self) {
+    /// Paths of the files that were there at the end of set-up.
+    pub fn files_at_set_up(&self) -> Vec<String> {
+        self.files_at_set_up.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// Set-up has ended and is synced: notes which files there are, and says which inode has which
+    /// path, for reports (an object 0 with " = " is an alias).
+    pub(super) fn note_files(&self) {
         let client = self.observer().client();
+        let mut files = self.files_at_set_up.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         for path in self.log.paths() {
             let stat = client.open(&path, O_RDONLY).and_then(|descriptor| {
                 let stat = client.stat(descriptor);
@@ -74,6 +91,8 @@ impl Stage {
             });
             if let Ok(stat) = stat {
                 platform::name_object!(0x1000 + stat.st_ino as usize, "inode {} = /{path}", stat.st_ino);
+                self.log.note_synced(self.log.file(&path));
+                files.push(path);
             }
         }
     }
