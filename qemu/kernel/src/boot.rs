@@ -1,7 +1,7 @@
 //! From the boot loader to the first process.
 
 use crate::arch::start_info::{Firmware, Range, StartInfo, kernel_end};
-use crate::arch::{apic, clock, cpu, heap, idt, ioapic, paging, physmap, serial, smp};
+use crate::arch::{apic, clock, cpu, heap, idt, image, instructions, ioapic, paging, physmap, serial, smp};
 use crate::context::Context;
 use crate::file::{Description, File, FileTable, Position};
 use crate::kernel::{KERNEL, Kernel};
@@ -48,6 +48,7 @@ pub extern "C" fn kernel_main(start_info: u64) -> ! {
     // SAFETY: this is the first CPU, and nothing has been initialised.
     unsafe { cpu::init_current(0) };
     serial::init();
+    image::protect();
     let info = StartInfo::read(start_info).expect("the boot loader tells no memory map (PVH start info, version 1)");
     let image = info.image.expect("there is no boot image (QEMU: -initrd)");
     let memory_end = set_up_memory(&info, image);
@@ -63,6 +64,9 @@ pub extern "C" fn kernel_main(start_info: u64) -> ! {
     listen_to_console();
 
     let missing = smp::start_others(&madt, paging::kernel_root(), other_main);
+    if missing == 0 {
+        image::forget_low_memory();
+    }
     let (tsc, _) = clock::frequencies();
     line(format_args!(
         "kernel: {} CPUs, {} MiB, {} MHz{}",
@@ -80,6 +84,8 @@ pub extern "C" fn kernel_main(start_info: u64) -> ! {
 extern "C" fn other_main(index: usize) -> ! {
     // SAFETY: the starting CPU has prepared this record for us.
     unsafe { cpu::init_current(index) };
+    // It has left low memory for good, and shall not remember it when a program has something else there.
+    instructions::flush_global();
     apic::init_current();
     clock::start_ticks();
     run()

@@ -104,6 +104,16 @@ pub unsafe fn write_cr3(value: u64) {
     unsafe { asm!("mov cr3, {}", in(reg) value, options(nostack, preserves_flags)) }
 }
 
+/// Drops every translation of this CPU, those of the kernel too.
+pub fn flush_global() {
+    const PAGE_GLOBAL_ENABLE: u64 = 1 << 7;
+    // SAFETY: switching global translations off and on again drops them and changes nothing else.
+    unsafe {
+        asm!("mov {cr4}, cr4", "xor {cr4}, {bit}", "mov cr4, {cr4}", "xor {cr4}, {bit}", "mov cr4, {cr4}",
+            cr4 = out(reg) _, bit = in(reg) PAGE_GLOBAL_ENABLE, options(nostack));
+    }
+}
+
 /// Drops this CPU's translation of one page.
 #[inline]
 pub fn invlpg(address: usize) {

@@ -9,7 +9,7 @@
 //! | [`entry`], [`trap`], [`idt`] | from a program into the kernel and back |
 //! | [`cpu`], [`smp`] | each CPU's own record; starting the others |
 //! | [`physmap`] | frames' bytes |
-//! | [`paging`] | page tables |
+//! | [`paging`], [`image`] | page tables; the kernel's own image in them |
 //! | [`tlb`] | dropping stale translations everywhere |
 //! | [`user_copy`] | copies that survive bad pointers |
 //! | [`lock`] | spinning locks |
@@ -25,6 +25,7 @@ pub mod entry;
 pub mod exit;
 pub mod heap;
 pub mod idt;
+pub mod image;
 pub mod instructions;
 pub mod ioapic;
 pub mod lock;

@@ -35,6 +35,8 @@ bitflags::bitflags! {
         const ACCESSED = 1 << 5;
         /// Set by the CPU on a store.
         const DIRTY = 1 << 6;
+        /// Stays when another table is loaded: the kernel's own.
+        const GLOBAL = 1 << 8;
         /// Ours: the frame is not counted (device memory).
         const UNCOUNTED = 1 << 11;
         /// No instruction fetches.
@@ -105,7 +107,7 @@ unsafe extern "C" {
     static boot_pdpt_low: [u64; 512];
 }
 
-/// The page table of the kernel alone (and of the first 4 GiB one to one, for starting CPUs).
+/// The page table of the kernel alone (and, while CPUs are being started, of the first 4 GiB one to one).
 pub fn kernel_root() -> u64 {
     (&raw const boot_pml4) as u64 - physmap::KERNEL_BASE as u64
 }
