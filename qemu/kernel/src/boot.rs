@@ -55,6 +55,7 @@ pub extern "C" fn kernel_main(start_info: u64) -> ! {
 
     let rsdp = info.rsdp.or_else(|| acpi::search_rsdp(&Firmware)).expect("there are no ACPI tables");
     let madt = acpi::find_madt(&Firmware, rsdp).expect("there is no MADT");
+    ioapic::silence_pics();
     apic::set_base(madt.local_apic);
     apic::init_current();
     cpu::all()[0].set_apic_id(apic::id());

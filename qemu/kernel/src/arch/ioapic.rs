@@ -39,12 +39,17 @@ struct State {
 static STATE: SpinLock<State> =
     SpinLock::new(State { controllers: [None; CONTROLLERS_MAX], overrides: [None; OVERRIDES_MAX] });
 
-/// Takes the controllers of the firmware's table and masks everything, the old PICs too.
-pub fn init(madt: &Madt) {
-    for (port, value) in [(0x21, 0xff), (0xa1, 0xff)] {
+/// Masks the old PICs. Before the local APIC forgets them: a request of theirs that is pending when it does can
+/// neither be withdrawn nor be answered by a vector any more, and the first program would meet it as an exception.
+pub fn silence_pics() {
+    for port in [0x21, 0xa1] {
         // SAFETY: masking the PICs touches no memory.
-        unsafe { instructions::outb(port, value) }
+        unsafe { instructions::outb(port, 0xff) }
     }
+}
+
+/// Takes the controllers of the firmware's table and masks everything.
+pub fn init(madt: &Madt) {
     let mut state = STATE.lock();
     for (slot, io_apic) in state.controllers.iter_mut().zip(&madt.io_apics) {
         let mut controller =
