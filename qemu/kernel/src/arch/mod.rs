@@ -14,6 +14,7 @@
 //! | [`user_copy`] | copies that survive bad pointers |
 //! | [`lock`] | spinning locks |
 //! | [`apic`], [`ioapic`], [`clock`], [`serial`] | interrupts, time, the console |
+//! | [`virtio_mmio`] | stopping devices |
 //! | [`start_info`] | what the boot loader tells |
 //! | [`exit`] | the end |
 
@@ -37,6 +38,7 @@ pub mod start_info;
 pub mod tlb;
 pub mod trap;
 pub mod user_copy;
+pub mod virtio_mmio;
 
 /// This CPU does nothing any more.
 pub fn halt() -> ! {

@@ -10,6 +10,7 @@
 //! | [`map`] | new regions, and taking them away |
 //! | [`fault`] | what happens at a missing page |
 //! | [`copy`] | a copy of a whole vspace, and moving regions between two |
+//! | [`quarantine`] | the memory of a driver, after its end |
 //! | [`remap`] | a region shrinks, grows, moves |
 //! | [`user`] | the program's buffers |
 //!
@@ -21,6 +22,7 @@
 pub mod copy;
 pub mod fault;
 pub mod map;
+pub mod quarantine;
 pub mod remap;
 pub mod user;
 
@@ -31,6 +33,7 @@ use crate::scheme::user::Socket;
 use kernel_logic::arena::Id;
 use kernel_logic::buddy::{Frame, Frames};
 use kernel_logic::span::{Cut, Span, SpanMap};
+use quarantine::Afterlife;
 use syscall::error::{EINVAL, ENOMEM, Error, Result};
 use syscall::flag::MapFlags;
 use syscall::{KERNEL_METADATA_SIZE, PAGE_SIZE};
@@ -193,6 +196,10 @@ impl Kernel {
         self.unload(cpu, id);
         debug_assert_eq!(self.vspaces[id].cpus, 0, "a vspace without contexts is loaded");
         self.pager_vspace_died(cpu, id);
+        if self.stop_devices(id) == Afterlife::Quarantined {
+            // The vspace stays, with its table and every frame in it.
+            return;
+        }
         self.unmap_all(cpu, id, Span { base: 0, len: USER_END });
         let vspace = self.vspaces.remove(id);
         vspace.table.free(&mut self.frames);
