@@ -161,15 +161,14 @@ impl Copy {
             Some(Piece { paddr: entry.frame().address() + within as u64, len: (PAGE_SIZE - within).min(most) })
         };
         let address = address as usize;
-        let Some(first) = piece(address, left) else { return Ok(None) };
-        // A short COPY is all or nothing; a long one goes page by page.
-        let second = if first.len < left && self.memory.len <= COPY_ATOMIC {
-            let Some(second) = piece(address + first.len, left - first.len) else { return Ok(None) };
-            Some(second)
-        } else {
-            None
-        };
-        Ok(Some(Unit::Resident { own, first, second }))
+        // A short COPY is all or nothing. A long one goes page by page of the server, whose pages are the file's: should
+        // the client die in between, no granule of the file is torn.
+        let whole = self.memory.len <= COPY_ATOMIC;
+        let len = if whole { left } else { left.min(PAGE_SIZE - own % PAGE_SIZE) };
+        let Some(first) = piece(address, len) else { return Ok(None) };
+        let second = if first.len < len { piece(address + first.len, len - first.len) } else { None };
+        let complete = first.len + second.map_or(0, |second| second.len) == len;
+        Ok((complete || !whole).then_some(Unit::Resident { own, first, second }))
     }
 }
 
