@@ -544,7 +544,10 @@ impl Runtime {
                 words += &format!("task {number} ({}) waits\n", task.name);
             }
         }
+        // It takes the kernel's lock, at which nobody is to be switched to any more.
+        let telling = self.telling.replace(true);
         let kernel = platform::client::kernel_waits();
+        self.telling.set(telling);
         Failure { task, ..Failure::new(Failure::DEADLOCK, words + &kernel) }
     }
 
