@@ -5,6 +5,17 @@ use crate::page_cache::MAX_ORDER;
 use alloc::format;
 use alloc::string::String;
 
+/// How a write comes by bytes of a page of its client's that is not resident.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CopyProtocol {
+    /// Every lock is dropped and the request sent again when the page is there (rule 1 of the protocol).
+    #[default]
+    Retry,
+    /// As in Linux, the page is faulted in under the inode lock: a fault that waits for that lock is never
+    /// answered. Only hosts that play the kernel themselves can; others retry.
+    Faulting,
+}
+
 /// Sizes and counts of a server; the defaults suit a small machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -32,6 +43,8 @@ pub struct Config {
     pub names: usize,
     /// How long an operation waits for memory before it fails.
     pub memory_deadline_ns: u64,
+    /// How bytes come from a client's page that is not resident.
+    pub copy: CopyProtocol,
     /// After this long within one wait of a request, who waits for whom is logged; 0: never.
     pub blame_deadline_ns: u64,
 }
@@ -51,6 +64,7 @@ impl Default for Config {
             idle_inodes: 1024,
             names: 2048,
             memory_deadline_ns: 10_000_000_000,
+            copy: CopyProtocol::Retry,
             blame_deadline_ns: 30_000_000_000,
         }
     }
@@ -72,6 +86,13 @@ impl Config {
             "deadline_ms" => self.blame_deadline_ns = (number()? as u64).saturating_mul(1_000_000),
             "bounce_buffers" => self.bounce_buffers = number()?,
             "idle_inodes" => self.idle_inodes = number()?,
+            "copy" => {
+                self.copy = match value {
+                    "retry" => CopyProtocol::Retry,
+                    "faulting" => CopyProtocol::Faulting,
+                    _ => return Err(Error::Invalid("the value of the mount option copy")),
+                }
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -79,9 +100,13 @@ impl Config {
 
     /// The settings, `name=value` a line, as [`Config::set`] takes them.
     pub(crate) fn text(&self) -> String {
+        let copy = match self.copy {
+            CopyProtocol::Retry => "retry",
+            CopyProtocol::Faulting => "faulting",
+        };
         format!(
             "cache_pages={}\nfolio_order={}\nreadahead_pages={}\nfault_workers={}\nrequest_workers={}\nwriteback_workers={}\ndirty_pages={}\n\
-             writeback_ms={}\ndeadline_ms={}\nbounce_buffers={}\nidle_inodes={}\n",
+             writeback_ms={}\ndeadline_ms={}\nbounce_buffers={}\nidle_inodes={}\ncopy={copy}\n",
             self.cache_pages,
             self.folio_order_max,
             self.readahead_pages,

@@ -207,6 +207,12 @@ impl Pager {
         }
     }
 
+    /// Whose memory the buffer of the request with that tag is.
+    pub fn request_vspace(&self, tag: Tag) -> Option<VspaceId> {
+        let message = &self.messages[self.find_message(tag)?];
+        matches!(message.body, Body::Request(_)).then_some(message.vspace)
+    }
+
     /// The server answered RETRY.
     pub(crate) fn retry(&mut self, index: u32, offset: u64, revoked: &mut Revoked) -> Result<(), PagerError> {
         let message = &mut self.messages[index];

@@ -24,6 +24,10 @@ pub trait Kernel: Send + Sync {
     fn copy_in(&self, tag: Tag, offset: usize, to: &mut [u8]) -> Result<(), CopyError>;
     /// To the client's buffer.
     fn copy_out(&self, tag: Tag, offset: usize, from: &[u8]) -> Result<(), CopyError>;
+    /// Makes a part of the client's buffer resident; `None`: it cannot.
+    fn fault_in(&self, _tag: Tag, _offset: usize, _len: usize) -> Option<Result<(), CopyError>> {
+        None
+    }
     /// The counters of the socket, if it counts.
     fn counters(&self) -> Option<Counters> {
         None

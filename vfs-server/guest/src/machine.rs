@@ -12,10 +12,10 @@ use crate::kernel::{self, Kernel};
 use crate::memory::{Memory, PAGE, SERVER};
 use crate::{MMU, PAGER, TLB, WOKEN};
 use pager_abi::socket::{Counters, NO_WAIT, ZapWhat};
-use pager_abi::{Cookie, Tag};
+use pager_abi::{Cookie, Tag, fault};
 use pager_core::{
-    Config, CopyDirection, CopyUnit, Event, Pager, PagerError, Progress, Revocation, Revoked, SocketId, VspaceId,
-    WaiterId, Wake,
+    Config, CopyDirection, CopyUnit, Event, Fault, FaultOutcome, Origin, Pager, PagerError, Progress, Revocation,
+    Revoked, SocketId, VirtPage, VspaceId, WaiterId, Wake,
 };
 use platform::host::{self, Access, CopyError};
 use platform::lockdep::FRAME_BYTES;
@@ -225,6 +225,55 @@ impl Machine {
         }
     }
 
+    /// Faults pages of a request's buffer in, one after another, in the name of its client.
+    fn fault_in_buffer(&self, tag: Tag, offset: usize, len: usize) -> Result<(), CopyError> {
+        let (found, id) = {
+            let mut state = self.lock();
+            let found = state.pager.request_buffer(tag).zip(state.pager.request_vspace(tag));
+            state.next_waiter += 1;
+            (found, WaiterId(state.next_waiter - 1))
+        };
+        let Some(((_, buffer), vspace)) = found else { return Err(CopyError::Cancelled) };
+        let waiter = Waiter::new();
+        self.lock().clients.insert(id, waiter.clone());
+        let access = if buffer.rights.write { fault::Access::Write } else { fault::Access::Read };
+        let end = buffer.address + (offset + len) as u64;
+        let mut from = buffer.address + offset as u64;
+        let mut outcome = Ok(());
+        while outcome.is_ok() {
+            let missing = self.lock().pager.first_missing(&*self.memory(), vspace, &buffer, from);
+            let Some(address) = missing.filter(|&address| address < end) else { break };
+            outcome = self.fault_in_page(vspace, address, access, (id, &*waiter));
+            // A page that is taken away again at once is the copy's business.
+            from = (address / PAGE as u64 + 1) * PAGE as u64;
+        }
+        self.lock().clients.remove(&id);
+        outcome
+    }
+
+    fn fault_in_page(
+        &self,
+        vspace: VspaceId,
+        address: u64,
+        access: fault::Access,
+        (id, waiter): (WaiterId, &Waiter<Wake>),
+    ) -> Result<(), CopyError> {
+        let page = VirtPage::containing(address);
+        let fault = Fault { vspace, page, access, origin: Origin::Prefault, waiter: id, credentials: 0, caller: id.0 };
+        loop {
+            match self.change(|pager, memory, revoked| pager.fault(memory, &fault, revoked, 0)) {
+                FaultOutcome::Resume => return Ok(()),
+                FaultOutcome::Flush => {}
+                FaultOutcome::Fail(_) => return Err(CopyError::BadRange),
+                FaultOutcome::Wait { .. } => {
+                    if let Wake::FaultFailed(_) = waiter.wait("a page of the client's buffer") {
+                        return Err(CopyError::BadRange);
+                    }
+                }
+            }
+        }
+    }
+
     /// Waits until the kernel has told a client something.
     pub(crate) fn wait(&self, client: &Waiter<Wake>) -> Wake {
         loop {
@@ -323,6 +372,10 @@ impl Kernel for Machine {
 
     fn wrprotect(&self, cookie: Cookie, offset: u64, len: u64) -> u64 {
         self.revoke(Revocation::write_protect(self.socket, cookie, offset, len)).writable
+    }
+
+    fn fault_in(&self, tag: Tag, offset: usize, len: usize) -> Option<Result<(), CopyError>> {
+        Some(self.fault_in_buffer(tag, offset, len))
     }
 
     fn copy_in(&self, tag: Tag, offset: usize, to: &mut [u8]) -> Result<(), CopyError> {

@@ -212,6 +212,10 @@ unsafe impl Host for LinuxHost {
     fn kernel_waits() -> String {
         kernel::current().map_or_else(String::new, |installed| installed.waits())
     }
+
+    fn fault_in(tag: Tag, offset: usize, len: usize) -> Option<Result<(), CopyError>> {
+        kernel::current()?.fault_in(tag, offset, len)
+    }
 }
 
 fn layout(order: u8) -> Layout {

@@ -46,6 +46,13 @@ pub fn kernel_waits() -> String {
 }
 
 impl Request {
+    /// Makes a part of the client's buffer resident while the caller waits, whatever locks it holds; see
+    /// [`Host::fault_in`](crate::Host::fault_in).
+    pub fn fault_in(self, offset: usize, len: usize) -> Option<Result<(), CopyError>> {
+        // SAFETY: as above.
+        unsafe { linked::__platform_fault_in(self.0, offset, len) }
+    }
+
     /// Copies from the client's buffer at `offset` into private memory.
     pub fn copy_in(self, offset: usize, to: &mut [u8]) -> Result<(), CopyError> {
         // SAFETY: the slice is ours to write.

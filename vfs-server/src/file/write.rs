@@ -22,6 +22,7 @@ use super::filemap::Filemap;
 use super::fill::page_bytes;
 use super::iov_iter::{IovIter, Kiocb};
 use super::staging::Staged;
+use crate::config::CopyProtocol;
 use crate::error::{Error, Result};
 use crate::fs::{BytesFrom, FileOperations, InlineWritten, WriteBegun, WriteTarget};
 use crate::inode::Inode;
@@ -115,6 +116,10 @@ impl Server {
                 return Err(Error::FileTooBig);
             }
             let len = len.min(usize::try_from(room).unwrap_or(usize::MAX));
+            if let (Source::Client(request), CopyProtocol::Faulting) = (source, self.config.copy) {
+                tell!("faults its buffer in, with the inode lock of inode {}", inode.ino);
+                request.fault_in(progress.done, len).unwrap_or(Ok(()))?;
+            }
             let done = self.write_round(inode, &Round { source, buffer_offset: progress.done, position: at, len });
             progress.done += done.written;
             if progress.staged.as_ref().is_some_and(|staged| !staged.holds(progress.done)) {
@@ -334,7 +339,7 @@ impl Server {
             protect_tail(inode, &folio);
         }
         tell!("copies [{},{end}) to {folio}", piece.position);
-        folio.change(|frames| match piece.source {
+        let copied = folio.change(|frames| match piece.source {
             Source::Staged(staged) => {
                 staged.copy_to(piece.buffer_offset, frames, offset, count);
                 Ok(())
@@ -342,7 +347,13 @@ impl Server {
             Source::Client(request) => frames
                 .copy_from_client(offset, count, request, piece.buffer_offset)
                 .map_err(|error| buffer_error(error, piece.buffer_offset)),
-        })?;
+        });
+        if let Err(error) = copied {
+            // What `write_settle` gave blocks to may have lived elsewhere until now: it is written as it is.
+            let there = folio.blocks_touched(offset..offset + count) & folio.uptodate_blocks();
+            self.dirty_folio(inode, &folio, there);
+            return Err(error);
+        }
         folio.set_uptodate(folio.blocks_within(offset..offset + count));
         self.dirty_folio(inode, &folio, folio.blocks_touched(offset..offset + count));
         folio.mark_referenced();

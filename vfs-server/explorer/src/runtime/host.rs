@@ -233,6 +233,10 @@ unsafe impl Host for ExplorerHost {
         kernel::current().map(|kernel| kernel.waits()).unwrap_or_default()
     }
 
+    fn fault_in(tag: Tag, offset: usize, len: usize) -> Option<Result<(), CopyError>> {
+        kernel::current()?.fault_in(tag, offset, len)
+    }
+
     fn bug(what: &'static str) {
         match active() {
             Some(_) => super::fail(Failure::new(Failure::BUG, what)),
