@@ -6,6 +6,7 @@
 //! 6.18 did (syzbot a158d886ca08a3fecca4).
 
 use super::{Case, Experiment, Size, Variant};
+use crate::oracle::{Data, Stamp};
 use crate::scenario::{End, Failure, Scenario};
 use crate::world::{Script, Stage, file_systems, protocol_classes};
 use fs_ext4inline::{Access, Options};
@@ -56,6 +57,13 @@ pub static EXPERIMENT: Experiment = Experiment {
             size: Size::Small,
         },
         Case {
+            name: "pool",
+            summary: "a write whose copy faults under the inode lock, as Linux's does; a store; one worker for faults",
+            scenario: pool,
+            breaks: &[("mkwrite-unlocked", &[Failure::BUG]), ("mkwrite-inode-lock", &[Failure::DEADLOCK])],
+            size: Size::Small,
+        },
+        Case {
             name: "mix",
             summary: "a writer, two that store, a truncation, and a pass of writeback",
             scenario: mix,
@@ -66,6 +74,9 @@ pub static EXPERIMENT: Experiment = Experiment {
 };
 
 const FILE: &str = "a";
+/// What is written from a mapping.
+const SOURCE: &str = "b";
+const PAGE: u64 = 4096;
 /// Bytes that the file has at first: a part in `i_block`, a part in `system.data`.
 const LENGTH: u64 = 80;
 
@@ -74,7 +85,7 @@ fn script(name: &str, variant: &str) -> Script {
     // Where the contents are.
     classes.push(&EXTENT_TREE);
     Script::new(format!("{name}, inline={variant}"), &file_systems::EXT4)
-        .options(&format!("inline={variant}"))
+        .options(&format!("inline={variant},deadline_ms=0"))
         .switching(&classes)
 }
 
@@ -187,6 +198,29 @@ fn grow(variant: &str) -> Box<dyn Scenario> {
             _ = me.store(FILE, 64);
             _ = me.load(FILE, 72);
         });
+    Box::new(script)
+}
+
+/// The writer's bytes are in its mapping of another file, which reclaim takes away. The fault that brings
+/// them back needs a worker; the only one for faults may be converting the file that is written.
+fn pool(variant: &str) -> Box<dyn Scenario> {
+    let script = script("write from a mapping against store", variant)
+        .options("copy=faulting,fault_workers=1")
+        .set_up(|stage| {
+            mapped_file(stage, 1);
+            let writer = stage.actor(0);
+            writer.create(SOURCE).unwrap_or_else(|errno| panic!("create: errno {errno}"));
+            writer.write(SOURCE, 0, PAGE).unwrap_or_else(|errno| panic!("write: errno {errno}"));
+            writer.map(SOURCE, 1).unwrap_or_else(|errno| panic!("mmap: errno {errno}"));
+            writer.load(SOURCE, 0).unwrap_or_else(|errno| panic!("load: errno {errno}"));
+        })
+        .client("write", |me| {
+            // Set-up's second write.
+            let Some(stamp) = Stamp::new(2) else { return };
+            _ = me.write_from(FILE, 0, 16, (SOURCE, 0), Data::of(stamp));
+        })
+        .client("store", |me| _ = me.store(FILE, 64))
+        .task("reclaim", |stage| _ = stage.drop_caches());
     Box::new(script)
 }
 
