@@ -126,6 +126,7 @@ impl AddressSpace {
         let replaced = self.index.write().replace(new.clone());
         debug_assert!(replaced.is_some_and(|replaced| Arc::ptr_eq(&replaced, old.folio())));
         cache.clock.remove(old);
+        new.tell_state();
         cache.clock.insert(new);
         cache.uncharge(old.order());
     }

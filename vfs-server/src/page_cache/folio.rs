@@ -92,6 +92,24 @@ impl fmt::Display for LockedFolio {
     }
 }
 
+/// A folio's state in words, as the explorer reads it.
+struct State<'a>(&'a Folio);
+
+impl fmt::Display for State<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(folio) = self;
+        if !folio.is_attached() {
+            return write!(f, "gone");
+        }
+        let is = |is: bool, word| if is { word } else { "" };
+        let uptodate = is(folio.is_uptodate(0..folio.len()), "uptodate ");
+        let dirty = is(folio.dirty_blocks() != 0, "dirty ");
+        let writeback = is(folio.is_under_writeback(), "writeback ");
+        let mapped = if folio.has(MAPPED_WRITABLE) { "mapped-rw" } else { is(folio.has(MAPPED), "mapped-ro") };
+        write!(f, "{uptodate}{dirty}{writeback}{mapped}")
+    }
+}
+
 /// What a file system keeps of each folio (Linux: `folio->private`): sector states, for example. It
 /// is changed under the folio lock, by cells of [`platform::sync`].
 pub type FolioPrivate = Box<dyn Any + Send + Sync>;
@@ -339,6 +357,7 @@ impl Folio {
         match blocks {
             Some(blocks) => {
                 self.uptodate.set(&FOLIO, blocks);
+                self.tell_state();
             }
             None => {
                 self.state.set(&FOLIO, READ_FAILED);
@@ -349,15 +368,25 @@ impl Folio {
 
     /// Dirties blocks again whose write failed; the folio is still under writeback.
     pub(super) fn redirty(&self, blocks: u64) -> u64 {
-        self.dirty.set(&FOLIO, blocks)
+        let before = self.dirty.set(&FOLIO, blocks);
+        self.tell_state();
+        before
     }
 
     pub(super) fn end_writeback(&self) {
         self.state.clear(&FOLIO, WRITEBACK);
+        self.tell_state();
     }
 
     pub(super) fn attach(&self) {
         self.state.set(&FOLIO, ATTACHED);
+        self.tell_state();
+    }
+
+    /// Tells the explorer its state: "folio 1 of inode 12 = uptodate dirty".
+    pub(super) fn tell_state(&self) {
+        // The byte after the lock's address has no other name.
+        name_object!(self.state.object() + 1, "{self} = {}", State(self));
     }
 }
 
@@ -405,6 +434,7 @@ impl LockedFolio {
     pub fn set_uptodate(&self, blocks: u64) {
         self.folio.uptodate.set(&FOLIO, blocks);
         self.folio.state.clear(&FOLIO, READ_FAILED);
+        self.folio.tell_state();
     }
 
     /// A new read of it begins.
@@ -417,6 +447,7 @@ impl LockedFolio {
         let flags = if writable { MAPPED | MAPPED_WRITABLE | STORED_PAST } else { MAPPED };
         if self.folio.state.flags(&FOLIO) & flags != flags {
             self.folio.state.set(&FOLIO, flags);
+            self.folio.tell_state();
         }
     }
 
@@ -443,27 +474,35 @@ impl LockedFolio {
     /// ZAP has returned: nobody maps it.
     pub fn clear_mapped(&self) {
         self.folio.state.clear(&FOLIO, MAPPED | MAPPED_WRITABLE);
+        self.folio.tell_state();
     }
 
     /// WRPROTECT has returned: nobody stores to it.
     pub fn clear_mapped_writable(&self) {
         self.folio.state.clear(&FOLIO, MAPPED_WRITABLE);
+        self.folio.tell_state();
     }
 
     pub(super) fn set_dirty(&self, blocks: u64) -> u64 {
-        self.folio.dirty.set(&FOLIO, blocks)
+        let before = self.folio.dirty.set(&FOLIO, blocks);
+        self.folio.tell_state();
+        before
     }
 
     pub(super) fn clear_dirty(&self, blocks: u64) -> u64 {
-        self.folio.dirty.clear(&FOLIO, blocks)
+        let before = self.folio.dirty.clear(&FOLIO, blocks);
+        self.folio.tell_state();
+        before
     }
 
     pub(super) fn set_writeback(&self) {
         self.folio.state.set(&FOLIO, WRITEBACK);
+        self.folio.tell_state();
     }
 
     pub(super) fn detach(&self) {
         self.folio.state.clear(&FOLIO, ATTACHED | MAPPED | MAPPED_WRITABLE);
+        self.folio.tell_state();
     }
 
     /// Gives the lock to a read that will call [`Folio::end_read`].

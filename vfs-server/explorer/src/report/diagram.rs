@@ -6,7 +6,7 @@
 //! the next.
 
 use super::columns::{share, width, wrap};
-use super::told::{Broken, LaneId, LockId, Target, ToldRun, What};
+use super::told::{Broken, Event, LaneId, LockId, Target, ToldRun, What};
 use super::verdict::preemptions;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -22,6 +22,15 @@ const SEPARATOR: &str = " | ";
 
 /// What is indented under an operation's head.
 const INDENT: usize = 2;
+
+/// What stands for all that happens once the clients have ended.
+const REST: &str = "then everything is written back, dropped and read again";
+
+/// Whether it is a worker that breaks something when all clients have ended: a panic, a deadlock.
+fn breaks_while_it_rests(run: &ToldRun, rests: &Event) -> bool {
+    let lane = run.broken.as_ref().and_then(|broken| broken.lane);
+    lane.is_some_and(|lane| lane != rests.lane)
+}
 
 /// One entry of one column.
 struct Entry {
@@ -41,6 +50,9 @@ pub fn render(run: &ToldRun, limit: usize) -> String {
         _ if lanes.is_empty() => text.push_str("nothing was told of this run\n"),
         Some(widths) => side_by_side(&mut text, run, &entries, &lanes, &widths),
         None => one_column(&mut text, run, &entries, &lanes, limit),
+    }
+    if run.events.iter().any(|event| event.what == What::Rests && !breaks_while_it_rests(run, event)) {
+        let _ = writeln!(text, "{}  ({REST})", " ".repeat(step_width(run)));
     }
     if let Some(broken) = &run.broken {
         text.push('\n');
@@ -80,6 +92,9 @@ fn entries(run: &ToldRun) -> Vec<Entry> {
     let mut depths = vec![0; run.lanes.len()];
     let mut entries: Vec<Entry> = Vec::new();
     for event in &run.events {
+        if event.what == What::Rests && !breaks_while_it_rests(run, event) {
+            break;
+        }
         let depth = &mut depths[event.lane.0];
         let words = match &event.what {
             What::Begins(words) | What::Tells(words) => words.clone(),
@@ -97,7 +112,9 @@ fn entries(run: &ToldRun) -> Vec<Entry> {
             What::Waits { target, holder } => waits(run, target, *holder),
             What::Chooses { site, value, of: 2 } if *value == 1 => format!("! {site} (injected)"),
             What::Chooses { site, value, of } => format!("! {site} (injected: {value} of 0..{of})"),
-            What::Runs(_) | What::Serves(_) | What::Acquires(_) | What::Releases(_) | What::Folio(..) => continue,
+            What::Runs(_) | What::Serves(_) | What::Rests | What::Acquires(_) | What::Releases(_) | What::Folio(..) => {
+                continue;
+            }
         };
         entries.push(Entry { step: event.step, lane: event.lane, depth: *depth, words });
         if matches!(event.what, What::Begins(_)) {

@@ -4,7 +4,7 @@
 //! lock-order checker what the tasks hold. Does not own: words and names ([`super::recorder`]).
 
 use super::recorder::{HeldLock, Names, Recorder};
-use super::told::{self, Broken, LaneId, Title, ToldRun};
+use super::told::{self, Broken, FolioState, LaneId, Mapped, Title, ToldRun};
 use super::waits;
 use crate::runtime::{ChoiceKind, Observer, Role, Switch};
 use crate::scenario::Failure;
@@ -29,6 +29,9 @@ pub struct Listener<'a> {
     /// Clients by the kernel's names of them, and by the names of their lanes.
     callers: HashMap<u64, String>,
     clients: HashMap<String, LaneId>,
+    running: Option<LaneId>,
+    /// Folios as set-up left them.
+    at_start: Vec<(String, Option<FolioState>)>,
     step: u32,
     /// The step has begun, and nothing of it was heard yet.
     is_fresh: bool,
@@ -40,13 +43,14 @@ impl<'a> Listener<'a> {
     /// Listens from the start of a run on; `at_step` is called in each step, by the
     /// task that does it.
     pub fn new(title: Title, at_step: &'a mut dyn FnMut(u32)) -> Self {
-        let recorder = Recorder::new(title, Names::default());
         Self {
-            recorder,
+            recorder: Recorder::new(title, Names::default()),
             lanes: BTreeMap::new(),
             busy: HashSet::new(),
             callers: HashMap::new(),
             clients: HashMap::new(),
+            running: None,
+            at_start: Vec::new(),
             step: 1,
             is_fresh: true,
             broken: None,
@@ -68,6 +72,14 @@ impl<'a> Listener<'a> {
     /// The lane of a client, if it has one.
     fn client(&self, caller: u64) -> Option<LaneId> {
         self.clients.get(self.callers.get(&caller)?).copied()
+    }
+
+    /// A folio's state is told by whoever runs; set-up's by whoever runs first.
+    fn folio(&mut self, folio: &str, state: Option<FolioState>) {
+        match self.running {
+            Some(lane) => self.recorder.folio(lane, folio, state),
+            None => self.at_start.push((folio.to_owned(), state)),
+        }
     }
 
     /// A worker has answered.
@@ -94,15 +106,20 @@ impl<'a> Listener<'a> {
 impl Observer for Listener<'_> {
     fn task(&mut self, task: TaskId, name: &str, role: Role) {
         let lane = self.recorder.add_lane(name, role_words(role));
-        if role == Role::Client {
-            self.clients.insert(name.to_owned(), lane);
+        match role {
+            Role::Client => drop(self.clients.insert(name.to_owned(), lane)),
+            Role::Settle => self.recorder.rests(lane),
+            Role::Server(_) => {}
         }
         self.lanes.insert(task, lane);
     }
 
     fn switch(&mut self, task: TaskId, switch: Switch, _number: Option<usize>) {
-        if let Some(lane) = self.lanes.get(&task) {
-            self.recorder.decide(self.step, *lane, switch_of(switch));
+        let Some(lane) = self.lanes.get(&task).copied() else { return };
+        self.recorder.decide(self.step, lane, switch_of(switch));
+        self.running = Some(lane);
+        for (folio, state) in std::mem::take(&mut self.at_start) {
+            self.recorder.folio(lane, &folio, state);
         }
     }
 
@@ -177,7 +194,8 @@ impl Observer for Listener<'_> {
                     None => self.recorder.names().alias(from, to),
                 }
             }
-            _ => self.recorder.names().name_object(object, words),
+            Some((folio, state)) => self.folio(folio, folio_state(state)),
+            None => self.recorder.names().name_object(object, words),
         }
     }
 
@@ -215,8 +233,23 @@ fn doing_words(doing: &Doing) -> String {
     }
 }
 
+/// Of the server's words for it (`Folio::tell_state`).
+fn folio_state(words: &str) -> Option<FolioState> {
+    let has = |wanted| words.split(' ').any(|word| word == wanted);
+    let mapped = match (has("mapped-rw"), has("mapped-ro")) {
+        (true, _) => Mapped::Writable,
+        (false, true) => Mapped::ReadOnly,
+        (false, false) => Mapped::Not,
+    };
+    let state = FolioState { uptodate: has("uptodate"), dirty: has("dirty"), writeback: has("writeback"), mapped };
+    (!has("gone")).then_some(state)
+}
+
 fn broken(failure: &Failure) -> Broken {
-    let line = |head: &str, words: &Option<String>| words.as_ref().map(|words| format!("{head}: {words}"));
+    // What the sentence says already is not said again.
+    let is_new = |words: &&String| !failure.words.contains(words.as_str());
+    let line =
+        |head: &str, words: &Option<String>| words.as_ref().filter(is_new).map(|words| format!("{head}: {words}"));
     let mut words = failure.words.lines().map(str::trim_end);
     let summary = words.next().unwrap_or_default().to_owned();
     let rest = words.filter(|line| !line.is_empty()).map(str::to_owned);

@@ -1,6 +1,6 @@
 //! Makes a told run of what the runtime sees in a verbose replay.
 //!
-//! Owns: the names of objects, and turning snapshots (locks held, folio states) into changes. Does
+//! Owns: the names of objects, and turning what is so (locks held, folio states) into changes. Does
 //! not own: when it is called; the runtime does that at every switch point, outside the arena.
 
 use super::told::{
@@ -176,23 +176,23 @@ impl Recorder {
         }
     }
 
-    /// The states of the folios after a step of `lane`; one that is not listed has left the cache.
-    pub fn folios(&mut self, lane: LaneId, now: &[(String, FolioState)]) {
-        for (name, _) in now {
-            let name = self.names.apply(name);
-            if !self.run.folios.contains(&name) {
-                self.run.folios.push(name);
-                self.folios.push(None);
-            }
+    /// The state of a folio is this now; `None`: it is not in the cache.
+    pub fn folio(&mut self, lane: LaneId, name: &str, state: Option<FolioState>) {
+        let name = self.names.apply(name);
+        let index = self.run.folios.iter().position(|each| *each == name).unwrap_or_else(|| {
+            self.run.folios.push(name);
+            self.folios.push(None);
+            self.folios.len() - 1
+        });
+        if self.folios[index] != state {
+            self.folios[index] = state;
+            self.push(lane, What::Folio(FolioId(index), state));
         }
-        for index in 0..self.folios.len() {
-            let name = &self.run.folios[index];
-            let state = now.iter().find(|(each, _)| self.names.apply(each) == *name).map(|(_, state)| *state);
-            if self.folios[index] != state {
-                self.folios[index] = state;
-                self.push(lane, What::Folio(FolioId(index), state));
-            }
-        }
+    }
+
+    /// `lane` brings everything to rest from now on.
+    pub fn rests(&mut self, lane: LaneId) {
+        self.push(lane, What::Rests);
     }
 
     /// The whole run.
@@ -337,13 +337,12 @@ mod tests {
     }
 
     #[test]
-    fn only_changes_of_folios_are_told_and_a_missing_one_has_left() {
+    fn only_changes_of_folios_are_told() {
         let (mut recorder, lane) = recorder();
         let dirty = FolioState { uptodate: true, dirty: true, ..FolioState::default() };
-        let listed = [("folio 0 of inode 1".to_owned(), dirty)];
-        recorder.folios(lane, &listed);
-        recorder.folios(lane, &listed);
-        recorder.folios(lane, &[]);
+        for state in [Some(dirty), Some(dirty), None, None] {
+            recorder.folio(lane, "folio 0 of inode 1", state);
+        }
         let run = recorder.finish(None);
         assert_eq!(run.folios, ["folio 0 of /a"]);
         assert_eq!(whats(&run), [&What::Folio(FolioId(0), Some(dirty)), &What::Folio(FolioId(0), None)]);

@@ -31,14 +31,14 @@ pub fn lost_write() -> ToldRun {
     run.held(two, &[("inode lock", 0x10)]);
     run.decide(11, two, Switch::Stays);
     run.tell(two, "copies [6,10) to folio 1");
-    run.folios(two, &[("folio 1 of inode 12".into(), DIRTY)]);
+    run.folio(two, "folio 1 of inode 12", Some(DIRTY));
     run.decide(14, two, Switch::Stays);
     run.tell(two, "i_size of inode 12: 6 -> 10");
     run.held(two, &[]);
     run.end(two, "4");
     run.decide(15, one, Switch::Takes);
     run.tell(one, "leaves early: trims the page cache to 6, with the add side of the pagecache lock held shared");
-    run.folios(one, &[]);
+    run.folio(one, "folio 1 of inode 12", None);
     run.decide(16, one, Switch::Stays);
     run.waits_for_lock(one, ("inode lock", 0x10), Some(two));
     run.held(one, &[("inode lock", 0x10)]);

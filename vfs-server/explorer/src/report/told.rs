@@ -109,6 +109,8 @@ pub enum What {
         /// How many alternatives there were.
         of: u32,
     },
+    /// The clients have ended, and everything is written back, dropped and read again, undisturbed.
+    Rests,
     /// A folio's state changed; `None`: it is not in the cache.
     Folio(FolioId, Option<FolioState>),
 }

@@ -63,7 +63,7 @@ fn standing(run: &ToldRun) -> Vec<Standing<'_>> {
                 task.waits = Some((target, *holder));
                 continue;
             }
-            What::Folio(..) | What::Serves(_) => continue,
+            What::Folio(..) | What::Serves(_) | What::Rests => continue,
             What::Runs(_) | What::Tells(_) | What::Chooses { .. } => {}
         }
         task.waits = None;

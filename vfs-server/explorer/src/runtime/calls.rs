@@ -216,18 +216,27 @@ impl Runtime {
     }
 
     pub(super) fn tell(&self, words: fmt::Arguments<'_>) {
-        self.telling.set(false);
+        let _outside = Mode::outside();
+        let words = self.put_in_words(words);
         let task = self.current();
-        self.observe(|observer| observer.tell(task, &words.to_string()));
+        self.observe(|observer| observer.tell(task, &words));
     }
 
     pub(super) fn name_object(&self, object: usize, words: fmt::Arguments<'_>) {
-        self.telling.set(false);
         let _outside = Mode::outside();
+        let words = self.put_in_words(words);
+        self.observe(|observer| observer.name_object(object, &words));
         if self.phase.get() == Phase::SetUp {
-            self.names.borrow_mut().insert(object, words.to_string());
+            self.names.borrow_mut().insert(object, words);
         }
-        self.observe(|observer| observer.name_object(object, &words.to_string()));
+    }
+
+    /// Ends the telling that [`Runtime::begin_telling`] began. To put into words is part of it: what is
+    /// named may look at its state for that.
+    fn put_in_words(&self, words: fmt::Arguments<'_>) -> String {
+        let words = words.to_string();
+        self.telling.set(false);
+        words
     }
 
     /// Pages of frames that may be handed out in all, and that are left.

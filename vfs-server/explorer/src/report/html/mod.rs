@@ -75,6 +75,7 @@ fn event(event: &Event) -> Value {
         What::Runs(Switch::Stays) => json!({ "kind": "runs", "switch": "stays" }),
         What::Runs(Switch::Takes) => json!({ "kind": "runs", "switch": "takes" }),
         What::Runs(Switch::Preempts) => json!({ "kind": "runs", "switch": "preempts" }),
+        What::Rests => json!({ "kind": "rests" }),
         What::Serves(client) => json!({ "kind": "serves", "client": client.map(|lane| lane.0) }),
         What::Begins(words) => json!({ "kind": "begins", "words": words }),
         What::Ends(words) => json!({ "kind": "ends", "words": words }),

@@ -48,6 +48,7 @@ function words(event) {
       shown: idle.has(event) ? "all" : "always" };
     case "chooses": return {
       text: `! ${event.site} (injected${event.of > 2 ? `: ${event.value} of 0..${event.of}` : ""})`, kind: "injected", shown: "always" };
+    case "rests": return { text: "all has ended: everything is written back, dropped and read again", kind: "lock", shown: "all" };
     case "folio": return {
       text: `${run.folios[event.folio]}: ${event.state ? event.state.words : "not in the cache"}`, kind: "lock", shown: "all" };
     default: return { text: "runs", kind: "lock", shown: "all" };
@@ -78,11 +79,17 @@ function history() {
 }
 const states = history();
 
+/** Where the clients have ended and the rest is only checking, unless it is what broke. */
+const restsAt = run.broken && run.broken.lane !== null && run.broken.lane !== run.events.find((e) => e.kind === "rests")?.lane
+  ? -1 : run.events.findIndex((e) => e.kind === "rests");
+
 /** The rows of the table: the events that are shown, each with what was skipped before it. */
 function visible(all) {
   const rows = [];
   let preempts = false;
+  const end = all ? -1 : restsAt;
   run.events.forEach((event, index) => {
+    if (end >= 0 && index > end) return;
     preempts = preempts || (event.kind === "runs" && event.switch === "preempts");
     const said = words(event);
     if (said.shown === "all" && !all) {
@@ -109,7 +116,7 @@ function visible(all) {
 
 /** Lanes of which something is shown; if nothing at all is, all of them. */
 const drawnLanes = run.lanes.map((_, lane) => lane)
-  .filter((lane) => run.events.some((e) => e.lane === lane && words(e).shown === "always"));
+  .filter((lane) => run.events.some((e, index) => e.lane === lane && words(e).shown === "always" && (restsAt < 0 || index <= restsAt)));
 /** Locks that were held while another task did something: those that can matter. */
 const spanning = (() => {
   const held = new Map();
