@@ -8,7 +8,7 @@ use explorer::{Budget, Explorer, Scenario, Strategy, Verdict, explore};
 
 /// Schedules of each scenario: more in a build that is meant for it.
 fn schedules() -> u64 {
-    std::env::var("SCHEDULES").map_or(1000, |text| text.parse().unwrap())
+    std::env::var("SCHEDULES").map_or(200, |text| text.parse().unwrap())
 }
 
 fn prepare(scenario: &dyn Scenario) -> Explorer {

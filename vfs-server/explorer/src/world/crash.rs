@@ -9,6 +9,7 @@
 //! chosen by what happened in it, so that the runs together cover them.
 
 use super::disk::Disk;
+use super::rest::read_all;
 use super::stage::Stage;
 use crate::oracle::crash::{CrashStates, files};
 use crate::oracle::{FileId, Rules};
@@ -28,9 +29,6 @@ pub struct CrashTest {
     /// Disks of each.
     pub states: usize,
 }
-
-/// More than a file of a scenario has.
-const WHOLE: usize = 64 << 10;
 
 /// How a disk that was in use is mounted again.
 pub(super) struct Recovery {
@@ -100,8 +98,7 @@ fn recover(stage: &Stage, recovery: &Recovery, image: &[u8]) -> Result<Vec<(File
             Err(ENOENT) => return Err(format!("/{path} is gone")),
             Err(errno) => return Err(format!("/{path} cannot be opened (errno {errno})")),
         };
-        let bytes =
-            client.read(descriptor, 0, WHOLE).map_err(|errno| format!("/{path} cannot be read (errno {errno})"))?;
+        let bytes = read_all(&client, descriptor).map_err(|errno| format!("/{path} cannot be read (errno {errno})"))?;
         recovered.push((stage.log.file(&path), bytes));
     }
     Ok(recovered)

@@ -7,6 +7,7 @@
 use super::stage::Stage;
 use crate::oracle::{self, Rules};
 use crate::scenario::Failure;
+use guest::{CallResult, Client};
 use syscall::error::ENOENT;
 use syscall::flag::O_RDONLY;
 
@@ -19,8 +20,9 @@ pub enum Depth {
     WriteBack,
 }
 
-/// More than a file of a scenario has.
-const WHOLE: usize = 64 << 10;
+/// Bytes that are read at a time: more than most files of scenarios have, so that one read says that
+/// there are no more, and few pages of buffer.
+const CHUNK: usize = 3 * 4096;
 
 /// Runs undisturbed, as a task.
 pub(super) fn settle(stage: &Stage, depth: Depth) -> Result<(), Failure> {
@@ -47,12 +49,11 @@ pub(super) fn settle(stage: &Stage, depth: Depth) -> Result<(), Failure> {
         return Err(Failure::new("leak", format!("{left} pages stay in the cache though all is clean and at rest")));
     }
     for (path, descriptor, bytes) in &files {
-        let again = client.read(*descriptor, 0, WHOLE).map_err(|errno| unreadable(path, errno))?;
+        let again = read_all(client, *descriptor).map_err(|errno| unreadable(path, errno))?;
         if let Some(difference) = difference(bytes, &again) {
             let words = format!("{path}: the disk does not hold what the cache held: {difference}");
             return Err(Failure::new("cache-differs-from-disk", words));
         }
-        client.close(*descriptor);
     }
     Ok(())
 }
@@ -64,8 +65,20 @@ fn read_whole(stage: &Stage, path: &str) -> Result<Option<(u64, Vec<u8>)>, Failu
         Err(ENOENT) => return Ok(None),
         Err(errno) => return Err(unreadable(path, errno)),
     };
-    let bytes = client.read(descriptor, 0, WHOLE).map_err(|errno| unreadable(path, errno))?;
+    let bytes = read_all(client, descriptor).map_err(|errno| unreadable(path, errno))?;
     Ok(Some((descriptor, bytes)))
+}
+
+/// All bytes of a file.
+pub(super) fn read_all(client: &Client, descriptor: u64) -> CallResult<Vec<u8>> {
+    let mut bytes = Vec::new();
+    loop {
+        let more = client.read(descriptor, bytes.len() as u64, CHUNK)?;
+        bytes.extend_from_slice(&more);
+        if more.len() < CHUNK {
+            return Ok(bytes);
+        }
+    }
 }
 
 fn unreadable(path: &str, errno: i32) -> Failure {
