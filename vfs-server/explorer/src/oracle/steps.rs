@@ -328,7 +328,8 @@ impl<'a> Plan<'a> {
                 let Some(Outcome::Bytes(bytes)) = &self.operations[self.sights[sight].operation].outcome else {
                     return false;
                 };
-                contents.hold(offset, &bytes[from..to])
+                let bytes = &bytes[from..to];
+                contents.hold(offset, bytes) || self.was_cut_meanwhile(sight, contents, offset, bytes)
             }
             Look::Loaded { .. } => self.loaded(sight, look, contents),
             Look::Anything => true,
@@ -338,6 +339,19 @@ impl<'a> Plan<'a> {
             Look::PageGone { offset } => offset >= contents.size.next_multiple_of(PAGE),
             Look::Hole { offset, len } => contents.is_hole(offset, len),
             Look::NoDataAt(offset) => contents.is_hole(offset, 1),
+        })
+    }
+
+    /// Whether these are bytes of the contents with zeros from the new end on, of a cut that overlaps the read: the
+    /// read had looked at the size before, and copied while the tail was zero already.
+    fn was_cut_meanwhile(&self, sight: usize, contents: &Contents, offset: u64, bytes: &[u8]) -> bool {
+        let Sight { start, end, .. } = self.sights[sight];
+        self.steps.iter().any(|step| match step.change {
+            Change::Resize { size } if step.start < end && start < step.end => {
+                let kept = size.saturating_sub(offset).min(bytes.len() as u64) as usize;
+                is_zero(&bytes[kept..]) && contents.hold(offset, &bytes[..kept])
+            }
+            _ => false,
         })
     }
 

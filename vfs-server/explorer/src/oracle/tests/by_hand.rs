@@ -162,6 +162,31 @@ fn a_read_fits_some_size() {
 }
 
 #[test]
+fn a_granule_that_is_being_cut_may_end_in_zeros() {
+    let read_meanwhile = |zeros: std::ops::Range<usize>| {
+        let mut s = Script::default();
+        let a = s.written(1, 0, 1000);
+        let read = s.begin(2, Call::Read { offset: 0, len: 1000 });
+        s.truncated(1, 700);
+        let mut bytes = a.data(1000);
+        bytes[zeros].fill(0);
+        s.bytes(read, &[&bytes]);
+        s
+    };
+    read_meanwhile(700..1000).is_fine();
+    read_meanwhile(1000..1000).is_fine();
+    read_meanwhile(699..1000).is_wrong(Kind::LostWrite);
+    read_meanwhile(700..900).is_wrong(Kind::StaleBytes);
+    // Not if the cut was over before the read began, nor if nobody cuts.
+    let mut s = Script::default();
+    let a = s.written(1, 0, 1000);
+    s.truncated(1, 700);
+    let read = s.begin(2, Call::Read { offset: 0, len: 1000 });
+    s.bytes(read, &[&a.data(700), &[0; 300]]);
+    s.is_wrong(Kind::WrongSize);
+}
+
+#[test]
 fn a_cut_may_overtake_a_read_between_two_pages() {
     let mut s = Script::default();
     let a = s.written(1, 0, 8192);
