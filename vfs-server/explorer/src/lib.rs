@@ -18,12 +18,14 @@
 //! | [`oracle`] | what may be expected of a file, and whether a run kept it |
 //! | [`experiments`] | the table of what there is to explore |
 //! | [`schedule`] | the replay file |
+//! | [`mutants`] | code that is broken on purpose, and the case that must catch it |
 //! | [`report`] | what a person sees of a run: diagram, page, verdict |
 #![deny(unsafe_code)]
 
 pub mod experiments;
 pub mod explore;
 pub mod minimise;
+pub mod mutants;
 pub mod oracle;
 pub mod report;
 pub mod runtime;

@@ -16,7 +16,7 @@ use alloc::sync::Arc;
 use pager_abi::PAGE_SIZE;
 use platform::client::Request;
 use platform::host::CopyError;
-use platform::{Mutant, mutant, tell};
+use platform::tell;
 
 impl Server {
     /// Reads `len` bytes from `position` on into the client's buffer; `progress` says what was
@@ -78,7 +78,7 @@ impl Server {
             return Ok(folio);
         }
         let wanted = (len as u64).div_ceil(PAGE_SIZE);
-        let _added = (!mutant(Mutant::FillWithoutInvalidateLock)).then(|| inode.mapping.invalidate_lock.add());
+        let _added = inode.mapping.invalidate_lock.add();
         self.uptodate_folio(inode, page, Reader::Read(&file.readahead, wanted))
     }
 

@@ -6,6 +6,7 @@
 
 pub mod bcachefs_buffered_write;
 pub mod ext4_inline_mkwrite;
+pub mod page_cache;
 pub mod provide_zap;
 pub mod truncate_fault;
 
@@ -15,6 +16,7 @@ use crate::scenario::Scenario;
 pub static ALL: &[&Experiment] = &[
     &bcachefs_buffered_write::EXPERIMENT,
     &ext4_inline_mkwrite::EXPERIMENT,
+    &page_cache::EXPERIMENT,
     &provide_zap::EXPERIMENT,
     &truncate_fault::EXPERIMENT,
 ];

@@ -7,7 +7,7 @@
 
 use super::{Case, Experiment, Size, Variant};
 use crate::runtime;
-use crate::scenario::Failure;
+use crate::scenario::{FaultSites, Failure};
 use crate::world::{Actor, Script, Stage, file_systems};
 use guest::CallResult;
 use platform::lockdep::{FOLIO, INODE, INVALIDATE};
@@ -66,9 +66,15 @@ pub static EXPERIMENT: Experiment = Experiment {
 
 const PAGE: u64 = 4096;
 
+/// On a disk that has room: who of the clients fails is in the wrong.
+fn script(case: &str) -> Script {
+    Script::new(format!("provide-zap/{case}"), &file_systems::EXT4)
+        .settings(|settings| settings.faults = FaultSites::Only(&[]))
+}
+
 /// `a` holds a page of data, which the second client has mapped and not touched.
-fn a_mapped_page(name: &str) -> Script {
-    Script::new(name, &file_systems::EXT4)
+fn a_mapped_page(case: &str) -> Script {
+    script(case)
         .switching(&[&INODE, &INVALIDATE, &FOLIO, &guest::PAGER, &guest::TLB])
         .config(|config| config.fault_workers = 1)
         .set_up(|stage: &Stage| {
@@ -81,13 +87,13 @@ fn a_mapped_page(name: &str) -> Script {
 }
 
 fn fault_against_truncate() -> Script {
-    a_mapped_page("provide-zap/fault-against-truncate")
+    a_mapped_page("fault-against-truncate")
         .client("truncates", |me| must(me.truncate("a", 0)))
         .client("loads", |me| loads(me, 1))
 }
 
 fn tlb_against_truncate() -> Script {
-    a_mapped_page("provide-zap/tlb-against-truncate")
+    a_mapped_page("tlb-against-truncate")
         .client("truncates", |me| must(me.truncate("a", 0)))
         .client("loads", |me| loads(me, 3))
 }
@@ -103,7 +109,7 @@ fn loads(me: &Actor, times: usize) {
 }
 
 fn store_against_writeback() -> Script {
-    a_mapped_page("provide-zap/store-against-writeback")
+    a_mapped_page("store-against-writeback")
         .client("syncs", |me| {
             must(me.write("a", 512, 512));
             must(me.fsync("a"));
@@ -118,7 +124,7 @@ fn store_against_writeback() -> Script {
 }
 
 fn interrupted_read() -> Script {
-    Script::new("provide-zap/interrupted-read", &file_systems::EXT4)
+    script("interrupted-read")
         .switching(&[&FOLIO, &guest::PAGER])
         .set_up(|stage: &Stage| {
             for (client, path) in [(0, "a"), (1, "b")] {
@@ -136,7 +142,7 @@ fn interrupted_read() -> Script {
 }
 
 fn munmap_against_mmap() -> Script {
-    Script::new("provide-zap/munmap-against-mmap", &file_systems::EXT4)
+    script("munmap-against-mmap")
         .switching(&[&INODE, &INVALIDATE, &FOLIO, &guest::PAGER])
         .set_up(|stage: &Stage| {
             let (first, second) = (stage.actor(0), stage.actor(1));
@@ -155,7 +161,7 @@ fn munmap_against_mmap() -> Script {
 }
 
 fn fault_against_reclaim() -> Script {
-    a_mapped_page("provide-zap/fault-against-reclaim")
+    a_mapped_page("fault-against-reclaim")
         .client("makes use of the memory", |me| {
             must(me.create("b"));
             must(me.write("b", 0, PAGE).map(drop));

@@ -80,8 +80,6 @@ mutants! {
     NoWrprotectBeforeCopy = "no-wrprotect-before-copy",
     /// Reclaim gives a folio back that clients map.
     ReclaimWithoutZap = "reclaim-without-zap",
-    /// A read brings a folio in without the invalidate lock.
-    FillWithoutInvalidateLock = "fill-without-invalidate-lock",
     /// An append takes its place before it has the inode lock.
     AppendPlaceBeforeLock = "append-place-before-lock",
     /// An extension keeps what clients have stored past the old end.

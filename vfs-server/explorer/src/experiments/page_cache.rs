@@ -1,0 +1,165 @@
+//! The generic page cache against itself: who may look at a folio, dirty it, clean it or give it back, and when.
+//!
+//! Each case is one cell of the conflict tables in `vfs-server/src/file/write.rs`, `fault.rs`, `writeback.rs` and
+//! `reclaim.rs`, on a real file system; the mutants of these cases take one of their rules away each.
+
+use super::{Case, Experiment, Size, Variant};
+use crate::scenario::{FaultSites, Scenario};
+use crate::world::{Script, Stage, file_systems};
+use guest::CallResult;
+
+/// The table's entry.
+pub static EXPERIMENT: Experiment = Experiment {
+    name: "page-cache",
+    summary: "Does what was written stay written while writeback and reclaim go about their work?",
+    variants: &[Variant {
+        name: "folio-lock",
+        summary: "the server's protocol: what decides is looked at under the folio lock",
+    }],
+    cases: &[
+        Case {
+            name: "two-appends",
+            summary: "two clients append to one file",
+            scenario: |_| two_appends(),
+            breaks: &[],
+            size: Size::Small,
+        },
+        Case {
+            name: "store-against-extension",
+            summary: "one client stores past the end of a file in its last page, another lets it grow over that",
+            scenario: |_| store_against_extension(),
+            breaks: &[],
+            size: Size::Small,
+        },
+        Case {
+            name: "store-against-reclaim",
+            summary: "one client stores to a clean page for the first time while reclaim takes its folio",
+            scenario: |_| store_against_reclaim(),
+            breaks: &[],
+            size: Size::Small,
+        },
+        Case {
+            name: "write-against-reclaim",
+            summary: "one client writes into a clean folio while reclaim takes it",
+            scenario: |_| write_against_reclaim(),
+            breaks: &[],
+            size: Size::Small,
+        },
+        Case {
+            name: "extension-against-writeback",
+            summary: "one client appends within a dirty page while that is written back",
+            scenario: |_| extension_against_writeback(),
+            breaks: &[],
+            size: Size::Small,
+        },
+        Case {
+            name: "store-against-writeback",
+            summary: "one client stores twice to a mapped page while a pass of writeback takes it",
+            scenario: |_| store_against_writeback(),
+            breaks: &[],
+            size: Size::Small,
+        },
+    ],
+};
+
+const PAGE: u64 = 4096;
+
+fn two_appends() -> Box<dyn Scenario> {
+    let script = script("two-appends")
+        .set_up(|stage: &Stage| {
+            let (first, second) = (stage.actor(0), stage.actor(1));
+            must(first.create("a"));
+            must(first.write("a", 0, 2048));
+            must(second.open("a"));
+        })
+        .client("appends", |me| _ = must(me.append("a", 512)))
+        .client("appends too", |me| _ = must(me.append("a", 700)));
+    Box::new(script)
+}
+
+/// On a disk that has room: who of the clients fails is in the wrong.
+fn script(case: &str) -> Script {
+    Script::new(format!("page-cache/{case}"), &file_systems::EXT4)
+        .settings(|settings| settings.faults = FaultSites::Only(&[]))
+}
+
+/// The second client has the file's only page mapped, and in its TLB for stores.
+fn stored_to(stage: &Stage, size: u64) {
+    let (owner, mapper) = (stage.actor(0), stage.actor(1));
+    must(owner.create("a"));
+    must(owner.write("a", 0, size));
+    must(mapper.open("a"));
+    must(mapper.map("a", 1));
+    must(mapper.store("a", 0));
+}
+
+fn store_against_extension() -> Box<dyn Scenario> {
+    let script = script("store-against-extension")
+        .set_up(|stage: &Stage| stored_to(stage, 1000))
+        .client("grows", |me| must(me.truncate("a", 3000)))
+        .client("stores", |me| {
+            _ = must(me.store("a", 1504));
+            _ = must(me.store("a", 2504));
+        });
+    Box::new(script)
+}
+
+/// A clean page that the second client has mapped and not touched.
+fn clean_page(stage: &Stage) {
+    let (owner, mapper) = (stage.actor(0), stage.actor(1));
+    must(owner.create("a"));
+    must(owner.write("a", 0, PAGE));
+    must(mapper.open("a"));
+    must(mapper.map("a", 1));
+    stage.sync();
+}
+
+fn store_against_reclaim() -> Box<dyn Scenario> {
+    let script = script("store-against-reclaim")
+        .set_up(clean_page)
+        .client("looks on", |_| {})
+        .client("stores", |me| {
+            _ = must(me.store("a", 0));
+            _ = must(me.store("a", 8));
+        })
+        .task("reclaim", |stage| _ = stage.server.drop_caches());
+    Box::new(script)
+}
+
+fn write_against_reclaim() -> Box<dyn Scenario> {
+    let script = script("write-against-reclaim")
+        .set_up(clean_page)
+        .client("writes", |me| _ = must(me.write("a", 1024, 1024)))
+        .client("reads", |me| _ = must(me.read("a", 0, PAGE)))
+        .task("reclaim", |stage| _ = stage.server.drop_caches());
+    Box::new(script)
+}
+
+fn extension_against_writeback() -> Box<dyn Scenario> {
+    let script = script("extension-against-writeback")
+        .set_up(clean_page)
+        .client("appends", |me| {
+            _ = must(me.truncate("a", 0));
+            _ = must(me.append("a", 512));
+            _ = must(me.append("a", 1024));
+        })
+        .task("writeback", |stage| stage.server.write_back_pass());
+    Box::new(script)
+}
+
+fn store_against_writeback() -> Box<dyn Scenario> {
+    let script = script("store-against-writeback")
+        .set_up(|stage: &Stage| stored_to(stage, PAGE))
+        .client("writes", |me| _ = must(me.write("a", 1024, 512)))
+        .client("stores", |me| {
+            _ = must(me.store("a", 8));
+            _ = must(me.store("a", 16));
+        })
+        .task("writeback", |stage| stage.server.write_back_pass());
+    Box::new(script)
+}
+
+/// A call that nothing in the case can make fail.
+fn must<T>(result: CallResult<T>) -> T {
+    result.unwrap_or_else(|errno| panic!("a valid call failed with errno {errno}"))
+}

@@ -1,0 +1,117 @@
+//! The explorer's own test: code that is broken on purpose, each fault with the case that must catch it.
+//!
+//! Owns the list of hunts and how one is run. The faults are in the code under test (`platform::mutant`), possible
+//! only in a build with the feature `mutants`.
+
+use crate::experiments::{Case, Experiment};
+use crate::explore::{Budget, Report, Verdict, explore};
+use crate::runtime::Explorer;
+use crate::minimise::minimise;
+use crate::scenario::Failure;
+use crate::strategy::{Portfolio, Shard};
+use platform::mutant::{self, Mutant};
+
+/// Runs within which a fault must be found.
+pub const BUDGET: u64 = 50_000;
+/// The seeds on which it must be found.
+pub const SEEDS: [u64; 3] = [1, 2, 3];
+
+/// A fault, and where it must be caught.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hunt {
+    /// What is broken.
+    pub mutant: Mutant,
+    /// Which experiment sees it,
+    pub experiment: &'static str,
+    /// under which variant,
+    pub variant: &'static str,
+    /// in which case.
+    pub case: &'static str,
+}
+
+const fn zap(mutant: Mutant, case: &'static str) -> Hunt {
+    Hunt { mutant, experiment: "provide-zap", variant: "in-flight-marks", case }
+}
+
+const fn cache(mutant: Mutant, case: &'static str) -> Hunt {
+    Hunt { mutant, experiment: "page-cache", variant: "folio-lock", case }
+}
+
+/// Every fault with its case.
+pub static HUNTS: &[Hunt] = &[
+    zap(Mutant::NoInFlightMark, "fault-against-truncate"),
+    zap(Mutant::FrameFreedBeforeAck, "tlb-against-truncate"),
+    zap(Mutant::WritableAfterWrprotect, "store-against-writeback"),
+    zap(Mutant::TagReusedBeforeAnswer, "interrupted-read"),
+    zap(Mutant::GrantsNotCounted, "munmap-against-mmap"),
+    zap(Mutant::ReclaimWithoutZap, "fault-against-reclaim"),
+    zap(Mutant::FaultWithoutRecheck, "fault-against-reclaim"),
+    zap(Mutant::ZapAfterDrop, "tlb-against-truncate"),
+    cache(Mutant::NoWrprotectBeforeCopy, "store-against-writeback"),
+    cache(Mutant::DirtyClearedLate, "store-against-writeback"),
+    cache(Mutant::MkwriteAfterUnlock, "store-against-reclaim"),
+    cache(Mutant::ReclaimTestsDirtyUnlocked, "store-against-reclaim"),
+    cache(Mutant::NoMappingRecheck, "write-against-reclaim"),
+    cache(Mutant::WritebackWithStaleSize, "extension-against-writeback"),
+    cache(Mutant::AppendPlaceBeforeLock, "two-appends"),
+    cache(Mutant::StoresPastEndKept, "store-against-extension"),
+    cache(Mutant::FaultWithoutInvalidateLock, "store-against-extension"),
+];
+
+/// What became of a hunt.
+#[derive(Clone, Debug)]
+pub struct Catch {
+    /// The seed.
+    pub seed: u64,
+    /// Runs it took.
+    pub schedules: u64,
+    /// The failure, and the preemptions of the least schedule found for it; `None`: the fault has escaped.
+    pub failure: Option<(Failure, usize)>,
+}
+
+impl Hunt {
+    fn case(&self) -> Result<&'static Case, String> {
+        let experiment =
+            Experiment::find(self.experiment).ok_or_else(|| format!("no experiment {}", self.experiment))?;
+        let case = experiment.cases.iter().find(|case| case.name == self.case);
+        case.ok_or_else(|| format!("{} has no case {}", self.experiment, self.case))
+    }
+
+    /// Runs the case with the fault in force.
+    pub fn run(&self, seed: u64, schedules: u64) -> Result<Catch, String> {
+        self.explore(Some(self.mutant), seed, schedules)
+    }
+
+    /// Runs the case as it is: it must be clean.
+    pub fn run_sound(&self, seed: u64, schedules: u64) -> Result<Catch, String> {
+        self.explore(None, seed, schedules)
+    }
+
+    fn explore(&self, mutant: Option<Mutant>, seed: u64, schedules: u64) -> Result<Catch, String> {
+        let case = self.case()?;
+        if !mutant::set(mutant) {
+            return Err("this build cannot be made faulty: it lacks the feature `mutants`".into());
+        }
+        let found = catch(case, self.variant, seed, schedules);
+        mutant::set(None);
+        found
+    }
+}
+
+fn catch(case: &Case, variant: &str, seed: u64, schedules: u64) -> Result<Catch, String> {
+    let scenario = (case.scenario)(variant);
+    let mut explorer = match Explorer::prepare(&*scenario) {
+        Ok(explorer) => explorer,
+        Err(failure) => return Err(format!("{} cannot be set up: {failure}", case.name)),
+    };
+    let mut strategy = Portfolio::new(seed, Shard::WHOLE);
+    let Report { verdict, progress } = explore(&mut explorer, &mut strategy, &Budget::schedules(schedules), |_| {});
+    let failure = match verdict {
+        Verdict::Failed(failure, trace) => {
+            let least = minimise(&mut explorer, &failure, &trace);
+            Some((least.failure, least.trace.preemptions()))
+        }
+        Verdict::Clean | Verdict::Exhausted => None,
+    };
+    Ok(Catch { seed, schedules: progress.schedules, failure })
+}
