@@ -5,8 +5,8 @@
 
 use crate::experiments::{Case, Experiment};
 use crate::explore::{Budget, Report, Verdict, explore};
-use crate::runtime::Explorer;
 use crate::minimise::minimise;
+use crate::runtime::Explorer;
 use crate::scenario::Failure;
 use crate::strategy::{Portfolio, Shard};
 use platform::mutant::{self, Mutant};
@@ -37,6 +37,10 @@ const fn cache(mutant: Mutant, case: &'static str) -> Hunt {
     Hunt { mutant, experiment: "page-cache", variant: "folio-lock", case }
 }
 
+const fn bcachefs(mutant: Mutant, case: &'static str) -> Hunt {
+    Hunt { mutant, experiment: "bcachefs-buffered-write", variant: "shared-inode-lock", case }
+}
+
 /// Every fault with its case.
 pub static HUNTS: &[Hunt] = &[
     zap(Mutant::NoInFlightMark, "fault-against-truncate"),
@@ -56,7 +60,16 @@ pub static HUNTS: &[Hunt] = &[
     cache(Mutant::AppendPlaceBeforeLock, "two-appends"),
     cache(Mutant::StoresPastEndKept, "store-against-extension"),
     cache(Mutant::FaultWithoutInvalidateLock, "store-against-extension"),
+    bcachefs(Mutant::ReservationReleasedTwice, "no-space"),
+    bcachefs(Mutant::SizePublishedAfterUnlock, "append-writeback"),
+    bcachefs(Mutant::SectorStateClearedLate, "writeback"),
+    bcachefs(Mutant::BytesCopiedUnderLocks, "missing-buffer"),
+    bcachefs(Mutant::SeekForgetsWriteback, "seek"),
+    bcachefs(Mutant::PassesUnderSharedLock, "restart"),
 ];
+
+/// Most preemptions that the least schedule of a fault may need.
+pub const PREEMPTIONS: usize = 2;
 
 /// What became of a hunt.
 #[derive(Clone, Debug)]
@@ -69,7 +82,19 @@ pub struct Catch {
     pub failure: Option<(Failure, usize)>,
 }
 
+impl Catch {
+    /// Whether the fault was found, and is simple to look at.
+    pub fn is_good(&self) -> bool {
+        self.failure.as_ref().is_some_and(|(_, preemptions)| *preemptions <= PREEMPTIONS)
+    }
+}
+
 impl Hunt {
+    /// Where it takes place, as it is written: `experiment/case`.
+    pub fn place(&self) -> String {
+        format!("{}/{}", self.experiment, self.case)
+    }
+
     fn case(&self) -> Result<&'static Case, String> {
         let experiment =
             Experiment::find(self.experiment).ok_or_else(|| format!("no experiment {}", self.experiment))?;

@@ -7,7 +7,7 @@
 
 use super::{Case, Experiment, Size, Variant};
 use crate::runtime;
-use crate::scenario::{FaultSites, Failure};
+use crate::scenario::{Failure, FaultSites};
 use crate::world::{Actor, Script, Stage, file_systems};
 use guest::CallResult;
 use platform::lockdep::{FOLIO, INODE, INVALIDATE};

@@ -27,6 +27,8 @@ pub enum Command {
     Replay(Replay),
     /// Explore every variant of every experiment and compare with what is expected of it.
     Matrix(Matrix),
+    /// Break the code on purpose, one rule at a time: every fault must be caught, and the sound code be clean.
+    Mutants(Mutants),
 }
 
 /// Explore an experiment.
@@ -122,6 +124,19 @@ pub struct Matrix {
     /// As JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args)]
+pub struct Mutants {
+    /// Only the faults whose names hold this.
+    #[arg(value_name = "NAME")]
+    pub only: Option<String>,
+    /// Schedules within which a fault must be caught, on each of three seeds.
+    #[arg(long, value_name = "N", value_parser = count, default_value_t = explorer::mutants::BUDGET)]
+    pub schedules: u64,
+    /// Schedules for which the sound code must be clean in each scenario.
+    #[arg(long, value_name = "N", value_parser = count, default_value_t = explorer::mutants::BUDGET)]
+    pub sound: u64,
 }
 
 /// How interleavings are chosen.

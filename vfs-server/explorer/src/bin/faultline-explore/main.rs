@@ -12,6 +12,7 @@
 //! | [`cell`] | one scenario of one variant, in this process |
 //! | [`jobs`] | parts of the work in processes of their own |
 //! | [`matrix`] | everything, compared with what is expected |
+//! | [`mutants`] | code that is broken on purpose must be caught |
 //! | [`replay`], [`debugger`] | a stored schedule, drawn, as a page, in gdb |
 //! | [`progress`] | what is shown meanwhile |
 
@@ -22,6 +23,7 @@ mod explore;
 mod jobs;
 mod list;
 mod matrix;
+mod mutants;
 mod progress;
 mod replay;
 mod selection;
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         }
         Some(Command::Replay(options)) => replay::run(&options),
         Some(Command::Matrix(options)) => matrix::run(&options),
+        Some(Command::Mutants(options)) => mutants::run(&options),
     };
     match good {
         Ok(true) => ExitCode::SUCCESS,
