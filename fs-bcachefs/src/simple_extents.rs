@@ -86,7 +86,8 @@ impl Extents for SimpleExtents {
 
     fn release(&self, sectors: u64) {
         let mut maps = self.maps.lock();
-        // One that was given back twice is found by `check`, or by whoever runs out of space.
+        // Otherwise one that was given back twice is found by `check`, or by whoever runs out of space.
+        debug_assert!(maps.reserved >= sectors, "more reservations are given back than there are");
         maps.reserved = maps.reserved.saturating_sub(sectors);
     }
 
