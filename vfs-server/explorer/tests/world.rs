@@ -3,7 +3,7 @@
 use explorer::experiments::truncate_fault;
 use explorer::report::{diagram, listener::Listener, requests, told::Title};
 use explorer::strategy::{DefaultPolicy, Random};
-use explorer::world::{CrashTest, Script, Stage, disk::Pace, file_systems};
+use explorer::world::{CrashTest, Script, Stage, disk::Pace, file_systems, script::Helpers};
 use explorer::{Budget, Explorer, Scenario, Strategy, Verdict, explore};
 
 /// Schedules of each scenario: more in a build that is meant for it.
@@ -101,6 +101,31 @@ fn late_read() -> Script {
         .thread_of(0, "truncate", |me| _ = me.truncate("a", 100))
 }
 
+/// A cache of three folios under clients that want four: they wait for reclaim, which waits for writeback.
+fn scarce_memory() -> Script {
+    Script::new("three folios for four pages", &file_systems::EXT4)
+        .helpers(Helpers::All)
+        .config(|config| {
+            config.cache_pages = 3;
+            config.dirty_limit_pages = 1;
+        })
+        .set_up(|stage| {
+            for (number, path) in ["a", "b"].into_iter().enumerate() {
+                stage.actor(number).create(path).unwrap();
+                stage.actor(number).write(path, 0, 4096).unwrap();
+                stage.sync();
+            }
+        })
+        .client("one", |me| {
+            _ = me.write("a", 0, 8192);
+            _ = me.read("a", 0, 8192);
+        })
+        .client("two", |me| {
+            _ = me.write("b", 4096, 4096);
+            _ = me.read("b", 0, 8192);
+        })
+}
+
 /// What fsync has acknowledged is on every disk that a crash may leave.
 fn crash() -> Script {
     Script::new("crash under store, write and fsync", &file_systems::EXT4)
@@ -151,7 +176,7 @@ fn a_write_against_a_load_is_clean() {
 
 #[test]
 fn helpers_against_clients_are_clean() {
-    for script in [reclaim(), migration(), writeback(), late_read(), crash()] {
+    for script in [reclaim(), migration(), writeback(), late_read(), crash(), scarce_memory()] {
         assert_clean(&script);
     }
 }
