@@ -1,9 +1,8 @@
 //! Runs, counted, until one fails, the budget is spent or nothing is left to try.
 
-use crate::runtime::{Explorer, Trace};
+use crate::runtime::{Explorer, KnownOrders, Trace};
 use crate::scenario::{Failure, Outcome};
 use crate::strategy::Strategy;
-use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 /// How long to go on.
@@ -63,7 +62,7 @@ pub struct Report {
 const REPORT_EVERY: u64 = 1 << 10;
 
 /// Runs the scenario as `strategy` decides until a run fails; `on_progress` hears now and then how
-/// far it is.
+/// far it is. A run whose partial order has been checked is mostly not checked again ([`KnownOrders`]).
 pub fn explore(
     explorer: &mut Explorer,
     strategy: &mut dyn Strategy,
@@ -71,7 +70,7 @@ pub fn explore(
     mut on_progress: impl FnMut(&Progress),
 ) -> Report {
     let start = Instant::now();
-    let mut orders = HashSet::new();
+    let mut known = KnownOrders::default();
     let mut progress = Progress {
         schedules: 0,
         pruned: 0,
@@ -87,30 +86,27 @@ pub fn explore(
         if !strategy.begin() {
             break Verdict::Exhausted;
         }
-        let (outcome, trace) = explorer.run_once(strategy, None);
+        let (outcome, trace) = explorer.run_unless_known(strategy, &mut known);
         strategy.end(&trace, &outcome);
         progress.schedules += 1;
         progress.decisions += trace.decisions.len() as u64;
         match outcome {
-            Outcome::Passed => {
-                orders.insert(trace.order);
-            }
+            Outcome::Passed => {}
             Outcome::Pruned => progress.pruned += 1,
             Outcome::Failed(failure) => {
-                orders.insert(trace.order);
-                progress.distinct = orders.len() as u64;
+                known.insert(trace.order);
                 break Verdict::Failed(failure, trace);
             }
         }
         if progress.schedules.is_multiple_of(REPORT_EVERY) || progress.schedules == 1 {
             progress.elapsed = start.elapsed();
-            progress.distinct = orders.len() as u64;
+            progress.distinct = known.count();
             progress.strategy = strategy.progress();
             on_progress(&progress);
         }
     };
     progress.elapsed = start.elapsed();
-    progress.distinct = orders.len() as u64;
+    progress.distinct = known.count();
     progress.strategy = strategy.progress();
     Report { verdict, progress }
 }

@@ -3,6 +3,7 @@
 use super::arena::{self, Mode};
 use super::observer::Role;
 use super::run::{MAIN, Next, Phase, RunEnd, Runtime, active};
+use super::stack::TASKS;
 use super::task::Blocked;
 use super::trace::{ChoiceKind, Decision};
 use crate::scenario::{End, Failure};
@@ -12,6 +13,9 @@ use platform::thread::TaskId;
 use platform::waits::Doing;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A client's clock as an object: it stands for the operations that have ended.
+static CLOCKS: [u8; TASKS] = [0; TASKS];
 
 impl Runtime {
     #[inline]
@@ -59,13 +63,14 @@ impl Runtime {
         // has the same distance from any of its parts.
         static HERE: u8 = 0;
         let object = if arena::holds(object) { object } else { object.wrapping_sub(&raw const HERE as usize) };
-        let _outside = Mode::outside();
         self.order.borrow_mut().access(self.current.get(), object, access);
         if self.steps_wanted.get() {
+            let _outside = Mode::outside();
             self.footprint.borrow_mut().add(object, access);
         }
         self.accesses.set(self.accesses.get() + 1);
         if self.accesses.get() == self.settings.accesses {
+            let _outside = Mode::outside();
             self.fail(Failure::LIVELOCK, format!("no end after {} accesses", self.settings.accesses));
         }
     }
@@ -183,6 +188,7 @@ impl Runtime {
         let value = self.strategy(|strategy| strategy.choose(n, site, kind)).unwrap_or(0);
         assert!(value < n, "the strategy chose {value} of {n} at {site}");
         self.decisions.borrow_mut().push(Decision::Choice { value, n, kind });
+        self.order.borrow_mut().hear(self.current.get(), u64::from(value));
         let task = self.current();
         self.observe(|observer| observer.chosen(task, site, n, value, kind));
         value
@@ -196,6 +202,20 @@ impl Runtime {
         self.begin_operation(doing.map_or("waiting for work", |doing| doing.what));
         let task = self.current();
         self.observe(|observer| observer.doing(task, doing));
+    }
+
+    /// What had ended before an operation began, and what had not, decides what it may answer: a
+    /// look at every client's clock.
+    fn record_begin(&self) {
+        let me = self.current.get();
+        for other in (0..self.tasks.borrow().len()).filter(|&other| other != me) {
+            self.record(&raw const CLOCKS[other] as usize, Access::Read);
+        }
+    }
+
+    /// The client's clock goes on.
+    fn record_end(&self) {
+        self.record(&raw const CLOCKS[self.current.get()] as usize, Access::Write);
     }
 
     fn begin_operation(&self, operation: &'static str) {
@@ -292,6 +312,7 @@ pub fn begin_operation(what: &'static str, words: fmt::Arguments<'_>) {
     let Some(runtime) = active().filter(|runtime| runtime.on_task()) else { return };
     let _outside = Mode::outside();
     runtime.begin_operation(what);
+    runtime.record_begin();
     let task = runtime.current();
     runtime.observe(|observer| observer.begin(task, &words.to_string()));
 }
@@ -300,6 +321,7 @@ pub fn begin_operation(what: &'static str, words: fmt::Arguments<'_>) {
 pub fn end_operation(words: fmt::Arguments<'_>) {
     let Some(runtime) = active().filter(|runtime| runtime.on_task()) else { return };
     let task = runtime.current();
+    runtime.record_end();
     runtime.observe(|observer| observer.end(task, &words.to_string()));
 }
 

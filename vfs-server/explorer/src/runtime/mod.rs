@@ -32,4 +32,4 @@ mod trace;
 pub use calls::{begin_operation, client, end_operation, fail, is_frame, is_told, outside, pick, serves, stop};
 pub use observer::{Observer, Role, Switch};
 pub use session::Explorer;
-pub use trace::{ChoiceKind, Decision, Footprint, Trace};
+pub use trace::{ChoiceKind, Decision, Footprint, KnownOrders, Trace};

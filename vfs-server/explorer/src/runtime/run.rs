@@ -12,7 +12,7 @@ use super::observer::{Observer, Role, Switch};
 use super::panics;
 use super::stack::TASKS;
 use super::task::{Blocked, Halt, Task, suspend};
-use super::trace::{Decision, Footprint, Order, Trace};
+use super::trace::{Decision, Footprint, KnownOrders, Order, Trace};
 use crate::scenario::{End, Failure, Program, Settings};
 use crate::strategy::{Strategy, SwitchPoint};
 use corosensei::Yielder;
@@ -50,6 +50,8 @@ pub(crate) enum RunEnd {
     Check(End),
     Pruned,
     Failed(Failure),
+    /// Another run with the same partial order was checked.
+    Known,
     /// Failed in a panic that was left where it was; see [`panics::settle`].
     Panicked(Failure),
 }
@@ -115,6 +117,10 @@ pub(crate) struct Runtime {
     pub(super) decisions: RefCell<Vec<Decision>>,
     strategy: Cell<Option<NonNull<dyn Strategy>>>,
     observer: Cell<Option<NonNull<dyn Observer>>>,
+    /// Partial orders whose runs need not be settled and checked again.
+    known: Cell<Option<NonNull<KnownOrders>>>,
+    /// The partial order up to where all clients had ended.
+    clients_order: Cell<Option<u64>>,
 }
 
 impl Runtime {
@@ -151,6 +157,8 @@ impl Runtime {
             decisions: RefCell::default(),
             strategy: Cell::new(None),
             observer: Cell::new(None),
+            known: Cell::new(None),
+            clients_order: Cell::new(None),
         })
     }
 
@@ -201,9 +209,11 @@ impl Runtime {
         &self,
         strategy: &mut dyn Strategy,
         observer: Option<&mut (dyn Observer + '_)>,
+        known: Option<&mut KnownOrders>,
         start: impl FnOnce(),
     ) -> RunEnd {
         self.forget_tasks();
+        self.known.set(known.map(NonNull::from));
         self.begin(strategy, observer);
         let bodies: Vec<_> = self.prepared.borrow().iter().map(|task| (task.name, task.kind, task.body)).collect();
         for (name, kind, body) in bodies {
@@ -247,6 +257,7 @@ impl Runtime {
         self.timers_in_a_row.set(0);
         self.sleeps.set(0);
         self.order.borrow_mut().begin();
+        self.clients_order.set(None);
         self.footprint.borrow_mut().clear();
         self.steps.set(0);
         self.accesses.set(0);
@@ -262,9 +273,11 @@ impl Runtime {
     pub fn finish(&self) -> Trace {
         self.strategy.set(None);
         self.observer.set(None);
+        self.known.set(None);
+        let order = || self.order.borrow().finish(self.tasks.borrow().len());
         Trace {
             decisions: self.decisions.borrow().clone(),
-            order: self.order.borrow().finish(self.tasks.borrow().len()),
+            order: self.clients_order.get().unwrap_or_else(order),
             steps: self.steps.get(),
             accesses: self.accesses.get(),
         }
@@ -398,6 +411,12 @@ impl Runtime {
     /// Lets things settle, then ends the run.
     fn all_clients_ended(&self) -> Next {
         if !self.settling.replace(true) {
+            let order = self.order.borrow().finish(self.tasks.borrow().len());
+            self.clients_order.set(Some(order));
+            // SAFETY: borrowed for the run, and looked at here only.
+            if self.known.get().is_some_and(|mut known| unsafe { known.as_mut() }.spares(order)) {
+                return Next::End(RunEnd::Known);
+            }
             self.undisturbed.set(true);
             let Some(program) = self.program.get() else { unreachable!("a run has a program") };
             // SAFETY: it lies in the arena, where nothing moves or goes away during a run.

@@ -4,7 +4,7 @@ use super::arena::{self, Snapshot};
 use super::observer::Observer;
 use super::panics;
 use super::run::{Phase, RunEnd, Runtime};
-use super::trace::Trace;
+use super::trace::{KnownOrders, Trace};
 use crate::scenario::{Failure, Outcome, Program, Scenario, Settings};
 use crate::strategy::Strategy;
 use std::sync::{Mutex, MutexGuard};
@@ -59,15 +59,34 @@ impl Explorer {
         strategy: &mut dyn Strategy,
         observer: Option<&mut (dyn Observer + '_)>,
     ) -> (Outcome, Trace) {
+        self.run(strategy, observer, None)
+    }
+
+    /// As [`Explorer::run_once`], but a run that is known to end as one before is not checked again.
+    pub fn run_unless_known(&mut self, strategy: &mut dyn Strategy, known: &mut KnownOrders) -> (Outcome, Trace) {
+        let (outcome, trace) = self.run(strategy, None, Some(known));
+        if outcome == Outcome::Passed {
+            known.insert(trace.order);
+        }
+        (outcome, trace)
+    }
+
+    fn run(
+        &mut self,
+        strategy: &mut dyn Strategy,
+        observer: Option<&mut (dyn Observer + '_)>,
+        known: Option<&mut KnownOrders>,
+    ) -> (Outcome, Trace) {
         // SAFETY: no task and no caller holds anything inside: tasks of the last run are not resumed.
         unsafe { self.snapshot.restore() };
         // SAFETY: the program lies in the arena as set-up left it; methods take it shared.
         let program = unsafe { &*self.program };
         self.runtime.set_program(program);
         // SAFETY: the arena has just been restored.
-        let end = unsafe { self.runtime.run(strategy, observer, || program.start()) };
+        let end = unsafe { self.runtime.run(strategy, observer, known, || program.start()) };
         let outcome = match end {
             RunEnd::Pruned => Outcome::Pruned,
+            RunEnd::Known => Outcome::Passed,
             RunEnd::Failed(failure) => Outcome::Failed(failure),
             RunEnd::Panicked(failure) => {
                 panics::settle();

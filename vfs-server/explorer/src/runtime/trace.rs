@@ -1,6 +1,9 @@
 //! What a run decided, and which partial order of accesses came of it.
 
+use super::arena::{self, Mode};
 use platform::host::Access;
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// A decision: the only things in which two runs of a scenario can differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +108,56 @@ impl Footprint {
     }
 }
 
+/// Partial orders that were checked and found good.
+///
+/// Runs of the same partial order end in the same state: one of them stands for all, if every
+/// shared cell reports its accesses. So that a cell that does not is not believed for ever, one run in
+/// [`KnownOrders::CHECKED`] is checked nevertheless.
+#[derive(Clone, Debug, Default)]
+pub struct KnownOrders {
+    orders: HashSet<u64, BuildHasherDefault<Itself>>,
+    asked: u64,
+}
+
+impl KnownOrders {
+    /// One in so many runs of known orders is checked again.
+    pub const CHECKED: u64 = 16;
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.orders.len() as u64
+    }
+
+    /// Adds one.
+    pub fn insert(&mut self, order: u64) {
+        self.orders.insert(order);
+    }
+
+    /// Whether a run of this order need not be checked.
+    pub(super) fn spares(&mut self, order: u64) -> bool {
+        self.asked += 1;
+        self.orders.contains(&order) && !self.asked.is_multiple_of(Self::CHECKED)
+    }
+}
+
+/// The hash of a number that is a hash.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Itself(u64);
+
+impl Hasher for Itself {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _bytes: &[u8]) {
+        unreachable!("only numbers are hashed");
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+}
+
 /// Names the partial order of a run's accesses by a number, while it happens.
 ///
 /// Each task has a number that stands for all that happened before its next access, each object one
@@ -134,7 +187,7 @@ fn mix(a: u64, b: u64) -> u64 {
 
 impl Order {
     pub fn new() -> Self {
-        Self { tasks: [0; super::stack::TASKS], objects: vec![Object::default(); 1 << 12], run: 0, used: 0 }
+        Self { tasks: [0; super::stack::TASKS], objects: vec![Object::default(); 1 << 10], run: 0, used: 0 }
     }
 
     /// Forgets the run before.
@@ -151,6 +204,11 @@ impl Order {
     /// `child` begins after all that `parent` has done.
     pub fn spawn(&mut self, parent: u64, child: usize) {
         self.tasks[child] = mix(self.tasks[child], parent);
+    }
+
+    /// `task` heard an answer that no cell gave it.
+    pub fn hear(&mut self, task: usize, answer: u64) {
+        self.tasks[task] = mix(self.tasks[task], answer);
     }
 
     /// What stands for the past of `task`.
@@ -185,7 +243,7 @@ impl Order {
             if object.run != self.run {
                 // Where a static lies is the linker's choice: the number of an order must not depend
                 // on it, for it is kept in schedule files.
-                let name = if super::arena::holds(address) { address as u64 } else { 0 };
+                let name = if arena::holds(address) { address as u64 } else { 0 };
                 *object = Object { address, run: self.run, written: mix(name, 3), read: 0 };
                 self.used += 1;
                 if self.used * 2 > mask {
@@ -203,6 +261,7 @@ impl Order {
 
     #[cold]
     fn grow(&mut self) {
+        let _outside = Mode::outside();
         let larger = vec![Object::default(); self.objects.len() * 2];
         let mask = larger.len() - 1;
         let old = std::mem::replace(&mut self.objects, larger);
