@@ -51,6 +51,8 @@ pub struct Server {
     pub grants: Cell<u64>,
     /// What MPROTECT may allow.
     pub maximum: MaxProtection,
+    /// uid and gid of the last message.
+    pub credentials: Cell<u64>,
 }
 
 impl From<Error> for Failure {
@@ -73,7 +75,7 @@ impl Server {
             memory.store_u64(page * PAGE, 1000 + page as u64);
         }
         let maximum = MaxProtection { read: true, write: true, execute: false };
-        Ok(Self { socket, memory, grants: Cell::new(0), maximum })
+        Ok(Self { socket, memory, grants: Cell::new(0), maximum, credentials: Cell::new(0) })
     }
 
     /// The scheme socket.
@@ -109,6 +111,7 @@ impl Server {
 
     fn take(&self, sqe: Sqe) -> Result<Option<Message>, Failure> {
         let tag = Tag(sqe.tag);
+        self.credentials.set(sqe.args[5]);
         Ok(Some(match Opcode::try_from_raw(sqe.opcode) {
             Some(Opcode::RequestMmap) => match RequestMmap::from_sqe(&sqe) {
                 Some(request) => Message::Fault(request),

@@ -27,6 +27,8 @@ pub struct Context {
     pub vspace: Option<Id<Vspace>>,
     /// What it has open; counted there.
     pub files: Option<Id<FileTable>>,
+    /// Whom it acts for: uid in bits 31..0, gid in bits 63..32, as messages carry it.
+    pub credentials: u64,
     /// What it does.
     pub state: State,
     /// The neighbours in the one queue that it is in: ready threads, a socket's receivers, a futex's waiters.
@@ -150,6 +152,7 @@ impl Context {
             fs_base: 0,
             vspace: None,
             files: None,
+            credentials: 0,
             state: State::New,
             links: Links::default(),
             refs: 1,

@@ -138,7 +138,7 @@ impl Kernel {
                 FaultOrigin::SystemCall | FaultOrigin::Retry => Origin::Prefault,
             },
             waiter: WaiterId(u64::from(id.raw())),
-            credentials: 0,
+            credentials: self.contexts[id].credentials,
             caller: 0,
         };
         let mut revoked = Revoked::new();

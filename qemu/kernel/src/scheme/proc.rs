@@ -9,6 +9,7 @@
 //! | | `current-addrspace` | write [vspace, stack, instruction (, first argument)], close: it starts there |
 //! | | `current-filetable` | write [table], close: it uses that |
 //! | | `regs/env`, `regs/int` | its registers |
+//! | | `attrs` | `ProcSchemeAttrs`: whom it acts for; root may change it |
 //! | | `start` | write anything: it runs |
 //! | | `exit-status` + | read: waits for its end, gives `pager_abi::exit::ExitStatus` |
 //! | a vspace | `empty`, `exclusive` | a new one; a copy (fork) |
@@ -35,8 +36,8 @@ use kernel_logic::arena::Id;
 use kernel_logic::slots::Slots;
 use pager_abi::exit::ExitStatus;
 use pager_abi::fault::Access;
-use syscall::data::Map;
-use syscall::error::{EBADF, EBUSY, EFAULT, EINVAL, ENODEV, ENOENT, ENOMEM, EOPNOTSUPP, Error, Result};
+use syscall::data::{Map, ProcSchemeAttrs};
+use syscall::error::{EBADF, EBUSY, EFAULT, EINVAL, ENODEV, ENOENT, ENOMEM, EOPNOTSUPP, EPERM, Error, Result};
 use syscall::flag::{
     ADDRSPACE_OP_MMAP, ADDRSPACE_OP_MPROTECT, ADDRSPACE_OP_MUNMAP, ADDRSPACE_OP_TRANSFER, FileTableVerb, MapFlags,
 };
@@ -68,6 +69,8 @@ pub enum ProcFile {
     Env(Id<Context>),
     /// Its registers.
     Registers(Id<Context>),
+    /// Whom it acts for.
+    Attributes(Id<Context>),
     /// How it ended.
     ExitStatus(Id<Context>),
 }
@@ -89,7 +92,10 @@ pub fn open_root(k: &mut Kernel, cpu: &Cpu, id: Id<Context>, how: &[u8], out: us
             ProcFile::Context(id)
         }
         b"new-context" if heap::is_short() => return Err(Error::new(ENOMEM).into()),
-        b"new-context" => ProcFile::Context(k.contexts.insert(Context::new()).ok_or(Error::new(ENOMEM))?),
+        b"new-context" => {
+            let context = Context { credentials: k.contexts[id].credentials, ..Context::new() };
+            ProcFile::Context(k.contexts.insert(context).ok_or(Error::new(ENOMEM))?)
+        }
         _ => return Err(Error::new(ENOENT).into()),
     };
     Ok(k.open_file(cpu, id, out, File::Proc(file), 0, Position::Unkept)?)
@@ -142,6 +148,7 @@ fn of_context(k: &mut Kernel, context: Id<Context>, how: &[u8]) -> Result<(ProcF
         b"start" => ProcFile::Start(context),
         b"regs/env" => ProcFile::Env(context),
         b"regs/int" => ProcFile::Registers(context),
+        b"attrs" => ProcFile::Attributes(context),
         b"exit-status" => ProcFile::ExitStatus(context),
         _ => return Err(Error::new(EINVAL)),
     };
@@ -192,6 +199,14 @@ pub fn read(
             k.write_user(cpu, id, buffer, &registers)?;
             Ok(buffer.len)
         }
+        ProcFile::Attributes(context) => {
+            let credentials = k.contexts[context].credentials;
+            let (euid, egid) = (credentials as u32, (credentials >> 32) as u32);
+            let attributes = ProcSchemeAttrs { pid: context.raw(), euid, egid, ..ProcSchemeAttrs::default() };
+            let buffer = buffer.exact(attributes.len())?;
+            k.write_user(cpu, id, buffer, &attributes)?;
+            Ok(buffer.len)
+        }
         ProcFile::Table(table) => {
             let mut text = String::new();
             for (number, _) in k.files[table].slots.iter() {
@@ -237,6 +252,17 @@ pub fn write(
             let mut registers = IntRegisters::default();
             k.read_user(cpu, id, buffer.exact(registers.len())?, &mut registers)?;
             set_int_registers(k, context, &registers)?;
+            return Ok(buffer.len);
+        }
+        ProcFile::Attributes(context) => {
+            let mut attributes = ProcSchemeAttrs::default();
+            k.read_user(cpu, id, buffer.exact(attributes.len())?, &mut attributes)?;
+            let credentials = u64::from(attributes.euid) | u64::from(attributes.egid) << 32;
+            // Only root becomes, or makes others, somebody else.
+            if k.contexts[id].credentials as u32 != 0 && credentials != k.contexts[context].credentials {
+                return Err(Error::new(EPERM).into());
+            }
+            k.contexts[context].credentials = credentials;
             return Ok(buffer.len);
         }
         _ => {}
@@ -462,6 +488,7 @@ impl Kernel {
             | ProcFile::Start(context)
             | ProcFile::Env(context)
             | ProcFile::Registers(context)
+            | ProcFile::Attributes(context)
             | ProcFile::ExitStatus(context) => self.release_context(cpu, context),
             ProcFile::Vspace(vspace) | ProcFile::Memory(vspace) | ProcFile::MapMin(vspace) => {
                 self.release_vspace(cpu, vspace)

@@ -125,6 +125,11 @@ impl Message {
         self
     }
 
+    /// Its arguments are all the caller's own, and leave no room for credentials.
+    fn is_call(&self) -> bool {
+        self.request.sqe.opcode == Opcode::Call as u8 || self.request.sqe.opcode == Opcode::StdFsCall as u8
+    }
+
     /// It is a write that goes to the end of the file.
     pub fn is_append(&self, flags: usize) -> bool {
         self.request.sqe.opcode == Opcode::Write as u8 && flags & O_APPEND != 0
@@ -188,7 +193,11 @@ impl Kernel {
         let (pager, serving) = (socket.pager, socket.state);
         // Buffers are lent when a message is taken from its queue.
         let direct = serving == Serving::Paging || message.request.buffer.is_none();
-        let vspace = self.contexts[id].vspace.ok_or(Error::new(EFAULT))?;
+        let context = &self.contexts[id];
+        let vspace = context.vspace.ok_or(Error::new(EFAULT))?;
+        if !message.is_call() {
+            message.request.sqe.args[5] = context.credentials;
+        }
         match serving {
             Serving::Dead => return Err(Error::new(ENODEV).into()),
             Serving::Paging => {}
