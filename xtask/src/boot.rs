@@ -59,6 +59,9 @@ pub struct Options {
     /// What is on the disk.
     #[arg(long, value_enum, default_value_t = FileSystem::Ext4, value_name = "TYPE")]
     fs: FileSystem,
+    /// When a message is late, in milliseconds, and what happens then: it is printed, or its access fails.
+    #[arg(long, value_name = "print:MS|fail:MS")]
+    deadline: Option<String>,
     /// Block size of the fresh disk in bytes.
     #[arg(long, default_value_t = 4096, value_name = "BYTES", conflicts_with = "disk")]
     block_size: u32,
@@ -113,6 +116,7 @@ pub fn run(options: &Options) -> Result<Verdict> {
     session.cpus = options.smp;
     session.mebibytes = options.mem;
     session.options = options.options.clone();
+    session.extra.extend(options.deadline.iter().map(|deadline| ("deadline".into(), deadline.clone())));
     session.file_system = options.fs;
     if options.fs == FileSystem::Bcachefs && options.disk.is_none() {
         session.options.push(("volume".into(), "scratch".into()));

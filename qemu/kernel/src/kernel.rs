@@ -5,6 +5,7 @@ use crate::arch::entry::Frame;
 use crate::arch::lock::SpinLock;
 use crate::arch::trap::{Interrupt, page_fault};
 use crate::context::{CONTEXTS_MAX, Context, FaultOrigin};
+use crate::deadline::Deadline;
 use crate::file::{DESCRIPTIONS_MAX, Description, FileTable, TABLES_MAX};
 use crate::futex::Futexes;
 use crate::sched::{self, Scheduler};
@@ -46,6 +47,8 @@ pub struct Kernel {
     pub futexes: Futexes,
     /// Who waits for a time.
     pub deadlines: Deadlines,
+    /// How long messages may wait, and what happens then.
+    pub deadline: Deadline,
     /// When messages are next looked at for a server that does not answer.
     pub blame_at: u64,
     /// Input of the console.
@@ -71,6 +74,7 @@ impl Kernel {
             scheduler: Scheduler::new(),
             futexes: Futexes::new(),
             deadlines: Deadlines::new(),
+            deadline: Deadline::STANDARD,
             blame_at: 0,
             console: Console::new(),
             interrupts: Interrupts::new(),

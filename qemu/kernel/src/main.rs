@@ -30,6 +30,7 @@ mod arch;
 mod boot;
 #[cfg(target_os = "none")]
 mod context;
+mod deadline;
 #[cfg(target_os = "none")]
 mod end;
 #[cfg(target_os = "none")]

@@ -24,7 +24,6 @@ use crate::kernel::Kernel;
 use crate::scheme::user::Socket;
 use crate::syscall::Stop;
 use crate::vspace::{Backing, Region, Rights, Vspace};
-use alloc::string::String;
 use alloc::vec::Vec;
 use kernel_logic::arena::{Arena, Id};
 use kernel_logic::buddy::{Frame, Frames};
@@ -44,12 +43,6 @@ use syscall::flag::MapFlags;
 
 /// The protocol's limits.
 pub const CONFIG: Config = Config::STANDARD;
-
-/// How long a message may wait before the console hears of it: far beyond what any request takes.
-const BLAME_AFTER_NS: u64 = 30_000_000_000;
-
-/// How often messages are looked at for that.
-const BLAME_PERIOD_NS: u64 = 1_000_000_000;
 
 /// Page tables and frames, as `pager-core` wants them.
 pub struct Machine<'a> {
@@ -301,33 +294,6 @@ impl Kernel {
         }
         self.drain_events(cpu);
         self.deliver_notices(cpu);
-    }
-
-    /// In every tick: tells, now and then, who waits for a server past the deadline, and who has it (rule 7).
-    #[inline]
-    pub fn blame(&mut self) {
-        let now = clock::coarse_ns();
-        if now >= self.blame_at {
-            self.blame_at = now + BLAME_PERIOD_NS;
-            self.look_for_blame(now);
-        }
-    }
-
-    #[cold]
-    fn look_for_blame(&mut self, now: u64) {
-        let mut sockets: Vec<_> =
-            self.pager.overdue(now.saturating_sub(BLAME_AFTER_NS)).map(|(socket, _)| socket).collect();
-        sockets.sort_unstable();
-        sockets.dedup();
-        for socket in sockets {
-            let mut text = String::new();
-            if self.pager.write_waits(socket, now, &mut text).is_ok() {
-                crate::log::line(format_args!("kernel: scheme {} keeps its clients waiting (ns):", socket.0));
-                text.lines().for_each(|line| crate::log::line(format_args!("kernel:   {line}")));
-            }
-            // Once is enough for the same waits.
-            self.blame_at = now + BLAME_AFTER_NS;
-        }
     }
 
     /// Context `id` will not wait for `tag` any longer.

@@ -109,7 +109,7 @@ impl Kernel {
         }
         clock::note_tick();
         self.expire_deadlines();
-        self.blame();
+        self.blame(cpu);
     }
 
     /// Interrupts CPU `index`, so that it enters the kernel.

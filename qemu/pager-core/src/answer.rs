@@ -126,6 +126,30 @@ impl Pager {
         });
     }
 
+    /// The accesses that wait for fault `tag` fail with `errno`: its server has not answered in time. If the server has
+    /// it, the tag stays reserved until the answer comes, which nobody waits for then. Drain the events. Whether it was
+    /// a fault that somebody waited for.
+    pub fn fail_late(&mut self, tag: Tag, errno: i32) -> bool {
+        let Some(index) = self.find_message(tag) else { return false };
+        let message = &mut self.messages[index];
+        let state = message.state;
+        let Body::Fault(fault) = &mut message.body else { return false };
+        if !fault.has_waiters() {
+            return false;
+        }
+        if state == State::Queued {
+            self.fail_fault(index, errno);
+            return true;
+        }
+        let waiter = fault.waiter.take();
+        let more_waiters = core::mem::take(&mut fault.more_waiters);
+        self.sockets[message.socket.0].counters.failed_faults += 1;
+        for (waiter, _) in waiter.into_iter().chain(more_waiters) {
+            self.wake(waiter, Wake::FaultFailed(errno));
+        }
+        true
+    }
+
     /// Ends a delivered or queued fault and wakes its waiters.
     #[inline]
     pub(crate) fn end_fault(&mut self, index: u32, why: impl Fn(Access) -> Wake) {

@@ -314,3 +314,26 @@ fn a_fault_passes_the_queue_if_a_receiver_waits_and_the_cap_allows_it() {
     assert!(!asked);
     assert_eq!(w.receive_fault().unwrap().offset, 2 * 4096);
 }
+
+#[test]
+fn a_late_fault_fails_and_its_answer_finds_nobody() {
+    let mut w = World::new();
+    w.cache(2);
+    w.map(ALICE, 2, Rights::READ, SHARED);
+    w.fault(ALICE, AT, Access::Read);
+    let late = w.receive_fault().unwrap();
+    w.fault_by(101, ALICE, AT, Access::Read);
+    assert!(w.pager.fail_late(late.tag, ENODEV));
+    assert!(matches!(w.wakes()[..], [(100, Wake::FaultFailed(ENODEV)), (101, Wake::FaultFailed(ENODEV))]));
+    assert!(!w.pager.fail_late(late.tag, ENODEV), "nobody waits any more");
+    w.provide(&late, 0, 1, false).unwrap();
+    assert!(w.settled().is_empty());
+    assert!(w.mmu.load(0, ALICE, AT, 0).is_err(), "nothing is mapped for nobody");
+    assert_eq!(w.fail(late.tag, ENODEV), Err(PagerError::NoSuchTag), "it was answered");
+    // One that no receiver has taken is gone at once.
+    let FaultOutcome::Wait { tag, .. } = w.fault(ALICE, AT.forward(1), Access::Read) else { panic!() };
+    assert!(w.pager.fail_late(tag, ENODEV));
+    assert_eq!(w.wakes().len(), 1);
+    assert!(w.receive_fault().is_none());
+    w.load(ALICE, AT);
+}

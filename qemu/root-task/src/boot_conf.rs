@@ -42,7 +42,7 @@ impl<'a> BootConf<'a> {
     /// The lines that are the server's business: all that are not ours.
     pub fn server_lines(self) -> impl Iterator<Item = &'a str> {
         self.0.lines().filter(|line| {
-            line.split_once('=').is_some_and(|(key, _)| !matches!(key.trim(), "mode" | "tests"))
+            line.split_once('=').is_some_and(|(key, _)| !matches!(key.trim(), "mode" | "tests" | "deadline"))
                 && !line.starts_with('#')
         })
     }
@@ -64,9 +64,11 @@ mod tests {
 
     #[test]
     fn the_file_is_understood() {
-        let conf = BootConf("mode=test\ntests=read_write,map\ndisk=virtio0\nrw=1\nopt.inline=mmap-time\n");
+        let conf =
+            BootConf("mode=test\ntests=read_write,map\ndisk=virtio0\nrw=1\nopt.inline=mmap-time\ndeadline=fail:9\n");
         assert_eq!(conf.mode(), Some(Mode::Test));
         assert_eq!(conf.programs().collect::<Vec<_>>(), ["read_write", "map"]);
+        assert_eq!(conf.value("deadline"), Some("fail:9"));
         assert_eq!(conf.server_lines().collect::<Vec<_>>(), ["disk=virtio0", "rw=1", "opt.inline=mmap-time"]);
     }
 

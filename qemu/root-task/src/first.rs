@@ -32,6 +32,9 @@ fn run() -> Result<u8, String> {
         start_trace().map_err(|error| format!("the kernel has no trace: {error}"))?;
     }
 
+    if let Some(deadline) = conf.value("deadline") {
+        set_deadline(deadline).map_err(|error| format!("the kernel refuses deadline={deadline}: {error}"))?;
+    }
     if mode == Mode::Contract {
         // The programs are servers themselves.
         let right = first_process::metadata().scheme_creation;
@@ -54,6 +57,12 @@ fn run() -> Result<u8, String> {
 fn start_trace() -> syscall::Result<()> {
     let switch = kernel_scheme::open(GlobalSchemes::Sys, "trace", syscall::O_RDWR)?;
     switch.fd().write(b"1").map(|_| ())
+}
+
+/// When a message is late, and what happens then: `print:MS` or `fail:MS`.
+fn set_deadline(deadline: &str) -> syscall::Result<()> {
+    let file = kernel_scheme::open(GlobalSchemes::Sys, "deadline", syscall::O_RDWR)?;
+    file.fd().write(deadline.as_bytes()).map(|_| ())
 }
 
 /// The archive begins on the page after this image; where it ends, only its entries tell.

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `kstop` | - | `shutdown CODE`: ends the machine with that code (0 if none) |
 //! | `trace` | 0 or 1 | 0 or 1: messages and faults on the console |
+//! | `deadline` | [`Deadline`] as text | the same: when a message is late, and what happens then |
 //! | `context` | the contexts, one a line | - |
 //! | `cpu` | CPUs, clocks, shootdowns | - |
 //! | `memory` | frames and the kernel's heap | - |
@@ -12,6 +13,7 @@
 use crate::arch::cpu::Cpu;
 use crate::arch::{clock, cpu, exit, heap, tlb};
 use crate::context::Context;
+use crate::deadline::Deadline;
 use crate::file::{Description, File, Position};
 use crate::kernel::Kernel;
 use crate::syscall::Outcome;
@@ -30,6 +32,8 @@ pub enum SysFile {
     Stop,
     /// The trace switch, as it was when it was opened.
     Trace(Arc<str>),
+    /// The deadline of messages, as it was when it was opened.
+    Deadline(Arc<str>),
     /// A text, as it was when it was opened.
     Text(Arc<str>),
 }
@@ -38,7 +42,7 @@ impl SysFile {
     fn text(&self) -> &str {
         match self {
             Self::Stop => "",
-            Self::Trace(text) | Self::Text(text) => text,
+            Self::Trace(text) | Self::Deadline(text) | Self::Text(text) => text,
         }
     }
 
@@ -58,6 +62,7 @@ pub fn open(k: &Kernel, name: &str) -> Result<File> {
             let text = if crate::trace::is_on() { "1\n" } else { "0\n" };
             return Ok(File::Sys(SysFile::Trace(text.into())));
         }
+        "deadline" => return Ok(File::Sys(SysFile::Deadline(alloc::format!("{}\n", k.deadline).into()))),
         "context" => list_contexts(k, &mut text),
         "cpu" => describe_cpus(&mut text),
         "memory" => describe_memory(k, &mut text),
@@ -103,6 +108,11 @@ pub fn write(k: &mut Kernel, cpu: &Cpu, id: Id<Context>, file: Id<Description>, 
             let code = command.strip_prefix("shutdown").ok_or(Error::new(EINVAL))?.trim();
             let code = if code.is_empty() { Ok(0) } else { code.parse() };
             exit::exit(code.map_err(|_| Error::new(EINVAL))?)
+        }
+        File::Sys(SysFile::Deadline(_)) => {
+            let deadline = Deadline::parse(command).ok_or(Error::new(EINVAL))?;
+            k.set_deadline_of_messages(deadline);
+            Ok(buffer.len)
         }
         File::Sys(SysFile::Trace(_)) => {
             crate::trace::switch(match command {
