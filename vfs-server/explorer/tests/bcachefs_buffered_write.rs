@@ -10,6 +10,7 @@ use explorer::report::told::Title;
 use explorer::report::{diagram, requests};
 use explorer::strategy::{Exhaustive, Portfolio, Reduction, Replay, Shard};
 use explorer::{Budget, Explorer, Failure, Strategy, Trace, Verdict, explore};
+use platform::mutant::{self, Mutant};
 
 /// Schedules of a case and variant, at most.
 const SCHEDULES: u64 = 10_000;
@@ -38,7 +39,9 @@ fn look(case: &Case, variant: &str) -> Option<Failure> {
     let scenario = (case.scenario)(variant);
     let mut explorer = Explorer::prepare(&*scenario).unwrap_or_else(|failure| panic!("set-up: {failure}"));
     let mut strategy: Box<dyn Strategy> = match case.size {
-        Size::Small if case.expected(variant).is_empty() => Box::new(Exhaustive::new(Reduction::Preemptions(2), 1)),
+        Size::Small if case.expected(variant).is_empty() && setting("MUTANT").is_none() => {
+            Box::new(Exhaustive::new(Reduction::Preemptions(2), 1))
+        }
         _ => Box::new(Portfolio::new(1, Shard::WHOLE)),
     };
     let schedules = setting("SCHEDULES").map_or(SCHEDULES, |text| text.parse().unwrap());
@@ -67,6 +70,8 @@ fn check(variant: &str) {
         return;
     }
     let only = setting("CASE");
+    let mutant = setting("MUTANT").map(|id| Mutant::ALL.iter().copied().find(|mutant| mutant.id() == id).unwrap());
+    assert!(mutant::set(mutant), "this build has no mutants");
     let mut wrong = Vec::new();
     for case in EXPERIMENT.cases.iter().filter(|case| only.as_ref().is_none_or(|only| case.name == only)) {
         let expected = case.expected(variant);

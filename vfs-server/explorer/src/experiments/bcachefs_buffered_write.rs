@@ -15,6 +15,7 @@ use platform::lockdep::{FOLIO, INODE, LockClass, PAGECACHE_ADD};
 
 /// Bytes of a page, and of a folio.
 const PAGE: u64 = 4096;
+const SECTOR: u64 = 512;
 
 /// The experiment.
 pub static EXPERIMENT: Experiment = Experiment {
@@ -162,17 +163,18 @@ fn file(clients: usize, len: u64) -> impl Fn(&Stage) + Send + Sync {
 }
 
 fn early_exit(write: &str) -> Box<dyn Scenario> {
-    let size = 2 * PAGE + PAGE / 2;
+    let size = PAGE + SECTOR;
     Box::new(
         script("early-exit", write, NONE)
+            .options("folios=1")
             .set_up(file(2, size))
             .client("overwrite", move |me| _ = me.write("a", 0, size))
-            .client("append", |me| _ = me.append("a", PAGE)),
+            .client("append", |me| _ = me.append("a", SECTOR)),
     )
 }
 
 fn failed_allocation(write: &str) -> Box<dyn Scenario> {
-    let size = PAGE + PAGE / 2;
+    let size = SECTOR;
     Box::new(
         script("failed-allocation", write, NO_FOLIO)
             .set_up(move |stage| {
@@ -181,7 +183,7 @@ fn failed_allocation(write: &str) -> Box<dyn Scenario> {
                 stage.drop_caches();
             })
             .client("overwrite", move |me| _ = me.write("a", 0, size))
-            .client("append", |me| _ = me.append("a", PAGE)),
+            .client("append", |me| _ = me.append("a", SECTOR)),
     )
 }
 
@@ -197,9 +199,9 @@ fn restart(write: &str) -> Box<dyn Scenario> {
 fn missing_buffer(write: &str) -> Box<dyn Scenario> {
     Box::new(
         script("missing-buffer", write, MISSING_BUFFER)
-            .set_up(file(2, 2 * PAGE))
-            .client("write", |me| _ = me.write("a", 0, 2 * PAGE))
-            .client("other write", |me| _ = me.write("a", 0, 2 * PAGE)),
+            .set_up(file(2, PAGE))
+            .client("write", |me| _ = me.write("a", 0, PAGE))
+            .client("other write", |me| _ = me.write("a", 0, PAGE)),
     )
 }
 
@@ -278,7 +280,7 @@ fn no_space(write: &str) -> Box<dyn Scenario> {
                 stage.actor(0).truncate("a", 4 * PAGE).unwrap_or_else(|errno| panic!("set-up: errno {errno}"));
             })
             .client("write", |me| _ = me.write("a", 0, 2 * PAGE))
-            .client("other write", |me| _ = me.write("a", PAGE, 2 * PAGE)),
+            .client("other write", |me| _ = me.write("a", 2 * PAGE, 2 * PAGE)),
     )
 }
 
