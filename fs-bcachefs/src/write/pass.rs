@@ -122,7 +122,7 @@ impl<'a> Pass<'a> {
             });
         };
         if exclusion == Exclusion::FolioLocks && batch.end() < wanted_end {
-            tell!("has {} folios, not all that it needs", batch.len());
+            tell!("has locked [{}, {}), which is not all that it needs", position, batch.end());
             return Ok(Passed { copied: 0, stop: Stop::NeedInodeLock });
         }
         let mut end = wanted_end.min(batch.end());

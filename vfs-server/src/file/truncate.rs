@@ -143,6 +143,7 @@ impl Server {
         {
             tail.wait_writeback();
             let cut = (size - tail.position()) as usize;
+            tell!("zeroes {tail} behind {size}");
             tail.change(|frames| frames.zero(cut..tail.len()));
             let void = !tail.blocks_touched(0..cut);
             inode.mapping.cancel_dirty(&self.page_cache, &tail, void);
