@@ -10,6 +10,7 @@ use core::any::Any;
 
 use platform::block::BlockDevice;
 use platform::thread::realtime_ns;
+use platform::{Mutant, mutant};
 use vfs_server::error::{Error as VfsError, Result as VfsResult};
 use vfs_server::fs::*;
 
@@ -24,7 +25,7 @@ use crate::inode::map::RunState;
 use crate::namei;
 use crate::options::Options;
 use crate::protocol::write::{Begun, Destination, InlineOutcome};
-use crate::protocol::{FaultLock, Steps, WriteEnd};
+use crate::protocol::{Conversion, FaultLock, Steps, WriteEnd};
 use crate::superblock::Access;
 use crate::volume::Volume;
 
@@ -263,7 +264,14 @@ fn to_begun(begun: WriteBegun) -> Begun {
 
 impl Operations {
     fn steps(&self) -> Steps {
-        self.options.inline.steps()
+        let steps = self.options.inline.steps();
+        if mutant(Mutant::InlineNullHandle) {
+            return Steps { conversion: Conversion::DestroyFirst, write_end: WriteEnd::LooksAgain, ..steps };
+        }
+        if mutant(Mutant::InlineDestroyedFirst) {
+            return Steps { conversion: Conversion::DestroyFirst, ..steps };
+        }
+        steps
     }
 
     fn made(&self, directory: &Inode, made: Result<Arc<Ext4Inode>>) -> VfsResult<NewInode> {

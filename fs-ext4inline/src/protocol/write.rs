@@ -12,7 +12,7 @@ use crate::format::inode::{I_BLOCK_SIZE, InodeFlags};
 use crate::inode::body::InodeBody;
 use crate::inode::{BlockMap, Ext4Inode, Layout, inline};
 use crate::protocol::{Conversion, Steps, WriteEnd};
-use platform::tell;
+use platform::{Mutant, mutant, tell};
 
 /// Where a write of a file goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +177,7 @@ impl Ext4Inode {
         let becomes_inline = can_become_inline(&map);
         let is_stale = map.layout != Layout::Inline && !becomes_inline;
         match (steps.write_end, steps.conversion) {
+            _ if mutant(Mutant::InlineGenerationIgnored) => {}
             (WriteEnd::LooksAgain, Conversion::DestroyFirst) if is_stale => {
                 // Linux: BUG_ON(!ext4_has_inline_data(inode)).
                 return Err(self.volume.bug("ext4: the inline data is gone under write_end"));

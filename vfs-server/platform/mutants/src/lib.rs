@@ -88,6 +88,10 @@ mutants! {
     FsyncSkipsWriteback = "fsync-skips-writeback",
     /// Write-end goes the inline way with the handle that a write that began on blocks never made.
     InlineNullHandle = "inline-null-handle",
+    /// A fault clears the inline state before it has a block for the contents.
+    InlineDestroyedFirst = "inline-destroyed-first",
+    /// Write-end stores into the inode though the file has left it since the write began.
+    InlineGenerationIgnored = "inline-generation-ignored",
 }
 
 /// Whether `which` is in force.
