@@ -60,6 +60,7 @@ pub static HUNTS: &[Hunt] = &[
     cache(Mutant::AppendPlaceBeforeLock, "two-appends"),
     cache(Mutant::StoresPastEndKept, "store-against-extension"),
     cache(Mutant::FaultWithoutInvalidateLock, "store-against-extension"),
+    cache(Mutant::FsyncSkipsWriteback, "fsync-against-writeback"),
     bcachefs(Mutant::ReservationReleasedTwice, "no-space"),
     bcachefs(Mutant::SizePublishedAfterUnlock, "append-writeback"),
     bcachefs(Mutant::SectorStateClearedLate, "writeback"),

@@ -5,7 +5,8 @@
 
 use super::{Case, Experiment, Size, Variant};
 use crate::scenario::{FaultSites, Scenario};
-use crate::world::{Script, Stage, file_systems};
+use crate::world::disk::Pace;
+use crate::world::{CrashTest, Script, Stage, file_systems};
 use guest::CallResult;
 
 /// The table's entry.
@@ -58,6 +59,13 @@ pub static EXPERIMENT: Experiment = Experiment {
             scenario: |_| store_against_writeback(),
             breaks: &[],
             size: Size::Small,
+        },
+        Case {
+            name: "fsync-against-writeback",
+            summary: "one client writes and fsyncs while a pass of writeback has begun with it, on a slow disk that crashes",
+            scenario: |_| fsync_against_writeback(),
+            breaks: &[],
+            size: Size::Mix,
         },
     ],
 };
@@ -155,6 +163,20 @@ fn store_against_writeback() -> Box<dyn Scenario> {
             _ = must(me.store("a", 8));
             _ = must(me.store("a", 16));
         })
+        .task("writeback", |stage| stage.server.write_back_pass());
+    Box::new(script)
+}
+
+fn fsync_against_writeback() -> Box<dyn Scenario> {
+    let script = script("fsync-against-writeback")
+        .disk(Pace::Late)
+        .crashes(CrashTest { points: 2, states: 4 })
+        .set_up(clean_page)
+        .client("writes, fsyncs", |me| {
+            _ = must(me.write("a", 0, 1024));
+            must(me.fsync("a"));
+        })
+        .client("looks on", |_| {})
         .task("writeback", |stage| stage.server.write_back_pass());
     Box::new(script)
 }
