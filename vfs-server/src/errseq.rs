@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use platform::block::IoError;
 use platform::lockdep::LEAF;
 use platform::sync::Word;
+use platform::{Mutant, mutant};
 
 /// Bits of the kind of error.
 const KIND: u32 = 0xff;
@@ -38,6 +39,11 @@ impl ErrSeen {
     /// One who has seen no error yet.
     pub(crate) fn nothing() -> Self {
         Self { word: Word::new(&LEAF, SEEN) }
+    }
+
+    /// Forgets what it has not seen, as nobody should.
+    pub(crate) fn sample_again(&self, errors: &ErrSeq) {
+        self.word.store(errors.word.load());
     }
 }
 
@@ -81,6 +87,9 @@ impl ErrSeq {
         // Two threads of one open file: the one that advances reports.
         if before == now || !seen.word.replace_if(before, now) {
             return Ok(());
+        }
+        if mutant(Mutant::ErrorToldToOne) {
+            self.word.store(SEEN);
         }
         match now & KIND {
             0 => Ok(()),

@@ -76,7 +76,7 @@ impl Server {
             if !folio.is_attached() && !mutant(Mutant::FaultWithoutRecheck) {
                 continue;
             }
-            if page_len(inode, fault.offset)? > reserved {
+            if page_len(inode, fault.offset)? > reserved && !mutant(Mutant::MkwriteWithStaleSize) {
                 // The file grew within this page: its new blocks are not allocated yet.
                 continue;
             }

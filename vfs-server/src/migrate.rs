@@ -17,7 +17,7 @@ use crate::server::Server;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use platform::client::{self, ZapWhat};
-use platform::tell;
+use platform::{Mutant, mutant, tell};
 
 impl Server {
     /// Moves every folio that may move now; folios that did.
@@ -41,6 +41,9 @@ impl Server {
             return false;
         }
         let Some(frames) = self.page_cache.try_alloc(locked.order()) else { return false };
+        if mutant(Mutant::MigrateWithoutZap) {
+            locked.clear_mapped();
+        }
         if locked.is_mapped() {
             tell!("takes {locked} out of all clients");
             client::zap(inode.mapping.cookie, locked.position(), locked.len() as u64, ZapWhat::Shared);

@@ -91,13 +91,13 @@ impl Server {
 
     fn try_reclaim(&self, folio: &Arc<Folio>, chance: SecondChance) -> bool {
         let used = folio.take_referenced();
-        if used && chance == SecondChance::Given || folio.dirty_blocks() != 0 || folio.is_under_writeback() {
+        if used && chance == SecondChance::Given || folio.dirty_blocks() != 0 || is_busy(folio) {
             return false;
         }
         let Some(locked) = folio.try_lock() else { return false };
         let Some(inode) = locked.inode() else { return false };
         let looks_again = !mutant(Mutant::ReclaimTestsDirtyUnlocked);
-        if !locked.is_attached() || looks_again && locked.dirty_blocks() != 0 || locked.is_under_writeback() {
+        if !locked.is_attached() || looks_again && locked.dirty_blocks() != 0 || is_busy(&locked) {
             return false;
         }
         if mutant(Mutant::ReclaimWithoutZap) {
@@ -120,4 +120,9 @@ impl Server {
         self.counters.folios_reclaimed.inc();
         true
     }
+}
+
+/// Whether the disk still needs the folio.
+fn is_busy(folio: &Folio) -> bool {
+    folio.is_under_writeback() && !mutant(Mutant::ReclaimForgetsWriteback)
 }

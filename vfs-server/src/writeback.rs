@@ -369,7 +369,7 @@ impl Server {
             Ok(()) => self.counters.blocks_written.add(write.count),
             Err(error) => {
                 log::error!("inode {}: writing back {} blocks: {error}", inode.ino, write.count);
-                for part in &write.parts {
+                for part in write.parts.iter().filter(|_| !mutant(Mutant::FailedWriteLeftClean)) {
                     self.redirty(inode, &part.end.folio, part.blocks);
                 }
                 self.record_error(inode, &error);

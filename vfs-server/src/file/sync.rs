@@ -41,6 +41,9 @@ impl Server {
     fn sync_range(&self, file: &OpenFile, pages: RangeInclusive<u64>, what: What) -> Result<()> {
         let inode = &file.inode;
         if !self.fs.read_only() {
+            if mutant(Mutant::ErrorSampledLate) {
+                file.errors_seen.sample_again(&inode.mapping.errors);
+            }
             if inode.kind == FileKind::Regular {
                 self.write_and_wait(inode.arc(), pages);
             }

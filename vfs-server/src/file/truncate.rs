@@ -109,7 +109,7 @@ impl Server {
             if folio.position() >= size {
                 return Ok(Published::No);
             }
-            folio.wait_writeback();
+            wait_writeback(&folio);
             let cut = (size - folio.position()) as usize;
             if !has_data && last_block_has_data(inode, size)? {
                 // It has reached the disk meanwhile, with the bytes that are cut off.
@@ -120,7 +120,9 @@ impl Server {
             }
             tell!("zeroes {folio} behind {size}");
             folio.change(|frames| {
-                frames.zero(cut..folio.len());
+                if !mutant(Mutant::TailKeptOnCut) {
+                    frames.zero(cut..folio.len());
+                }
                 inode.set_size(size);
             });
             let kept = folio.blocks_touched(0..cut);
@@ -163,7 +165,7 @@ impl Server {
             }
             let folio = folio.lock();
             if folio.is_attached() {
-                folio.wait_writeback();
+                wait_writeback(&folio);
                 if mapped == Mapped::Perhaps && folio.is_mapped() {
                     tell!("takes {folio} out of all clients");
                     client::zap(inode.mapping.cookie, folio.position(), folio.len() as u64, ZapWhat::Shared);
@@ -178,6 +180,12 @@ impl Server {
     /// Drops all folios of an inode that nobody uses any more.
     pub(crate) fn drop_all_folios(&self, inode: &Inode) {
         self.drop_folios(inode, 0, Mapped::NoMore);
+    }
+}
+
+fn wait_writeback(folio: &crate::page_cache::LockedFolio) {
+    if !mutant(Mutant::TruncateForgetsWriteback) {
+        folio.wait_writeback();
     }
 }
 

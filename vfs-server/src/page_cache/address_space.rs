@@ -103,7 +103,8 @@ impl AddressSpace {
     /// Takes a locked folio out. It is clean or its contents are void; nobody maps it; it is not
     /// under writeback.
     pub fn detach(&self, cache: &PageCache, folio: &LockedFolio) {
-        debug_assert!(!folio.is_mapped() && !folio.is_under_writeback());
+        let faulty = mutant(Mutant::TruncateForgetsWriteback) || mutant(Mutant::ReclaimForgetsWriteback);
+        debug_assert!(!folio.is_mapped() && (!folio.is_under_writeback() || faulty));
         let dirty = folio.clear_dirty(u64::MAX);
         tell!("drops {folio}{}", if dirty != 0 { ", which is dirty" } else { "" });
         cache.count_clean(folio, dirty);
@@ -119,6 +120,9 @@ impl AddressSpace {
     pub fn replace(&self, cache: &PageCache, old: &LockedFolio, frames: Arc<Frames>, private: Option<FolioPrivate>) {
         debug_assert!(old.is_attached() && !old.is_mapped() && !old.is_under_writeback());
         tell!("moves {old} to other frames");
+        if mutant(Mutant::MigrateForgetsDirty) {
+            self.cancel_dirty(cache, old, u64::MAX);
+        }
         let new = old.copy_to(frames, private);
         // Dirty blocks are the copy's now: the count and the marks stay.
         old.clear_dirty(u64::MAX);

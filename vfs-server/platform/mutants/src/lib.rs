@@ -86,6 +86,24 @@ mutants! {
     StoresPastEndKept = "stores-past-end-kept",
     /// fsync does not wait for what somebody else has begun to write.
     FsyncSkipsWriteback = "fsync-skips-writeback",
+    /// Truncate frees blocks that are still being written, and does not wait for the end of it.
+    TruncateForgetsWriteback = "truncate-forgets-writeback",
+    /// Truncate leaves what was behind the new end in its last block.
+    TailKeptOnCut = "tail-kept-on-cut",
+    /// A store's fault makes room for the part of the page that the file had before the folio was locked.
+    MkwriteWithStaleSize = "mkwrite-with-stale-size",
+    /// Reclaim gives a folio back while its bytes are on the way to the disk.
+    ReclaimForgetsWriteback = "reclaim-forgets-writeback",
+    /// Migration moves a folio that clients go on to store to.
+    MigrateWithoutZap = "migrate-without-zap",
+    /// Migration forgets which blocks are dirty.
+    MigrateForgetsDirty = "migrate-forgets-dirty",
+    /// An open file looks at the errors of writeback when it begins to sync, not when it was opened.
+    ErrorSampledLate = "error-sampled-late",
+    /// An error of writeback is forgotten when one open file was told.
+    ErrorToldToOne = "error-told-to-one",
+    /// Blocks that could not be written stay clean.
+    FailedWriteLeftClean = "failed-write-left-clean",
     /// Write-end goes the inline way with the handle that a write that began on blocks never made.
     InlineNullHandle = "inline-null-handle",
     /// A fault clears the inline state before it has a block for the contents.
