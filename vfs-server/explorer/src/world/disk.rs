@@ -12,6 +12,7 @@ use super::log::Log;
 use crate::oracle::Moment;
 use crate::oracle::crash::DiskLog;
 use crate::oracle::crash::disk_log::Submitted;
+use crate::runtime;
 use platform::block::{Bio, BioOp, BlockDevice, IoError, SECTOR_SIZE};
 use platform::host;
 use platform::sync::WaitQueue;
@@ -29,6 +30,8 @@ pub enum Pace {
     AtOnce,
     /// When the disk's task gets to them.
     Late,
+    /// As `Late`, in an order that is a choice of the run.
+    AnyOrder,
 }
 
 /// What may go wrong; each operation of the kind becomes a choice.
@@ -38,6 +41,8 @@ pub enum DiskFault {
     ReadError,
     /// A write fails and changes nothing.
     WriteError,
+    /// As `WriteError`, of writes from this sector on: where the data is.
+    WriteErrorFrom(u64),
 }
 
 /// The disk.
@@ -148,19 +153,35 @@ impl Disk {
         self.faults.contains(&fault) && host::choose(2, site) == 1
     }
 
+    fn may_fail_write(&self, sector: u64) -> bool {
+        let fails = |fault: &DiskFault| match fault {
+            DiskFault::WriteError => true,
+            DiskFault::WriteErrorFrom(first) => sector >= *first,
+            _ => false,
+        };
+        self.faults.iter().any(fails) && host::choose(2, "disk write") == 1
+    }
+
     /// The body of a late disk's task.
     pub(super) fn serve(&self) {
         loop {
-            let (bio, submitted) =
-                self.arrivals.wait_for("an operation of the disk", || self.state().pending.pop_front());
-            self.perform(bio, submitted);
+            let waiting = self.arrivals.wait_for("an operation of the disk", || match self.state().pending.len() {
+                0 => None,
+                count => Some(count as u32),
+            });
+            let next = match self.pace {
+                Pace::AnyOrder if waiting > 1 => runtime::pick(waiting, "which operation of the disk ends next"),
+                _ => 0,
+            };
+            let operation = self.state().pending.remove(next as usize);
+            operation.into_iter().for_each(|(bio, submitted)| self.perform(bio, submitted));
         }
     }
 
     fn perform(&self, bio: Bio, submitted: Option<Submitted>) {
         let outcome = bio.check(self.sectors()).and_then(|()| match bio.op {
             BioOp::Read if self.may(DiskFault::ReadError, "disk read") => Err(IoError::Device),
-            BioOp::Write if self.may(DiskFault::WriteError, "disk write") => Err(IoError::Device),
+            BioOp::Write if self.may_fail_write(bio.sector) => Err(IoError::Device),
             _ => {
                 self.transfer(&bio);
                 Ok(())
@@ -254,7 +275,7 @@ impl BlockDevice for Disk {
     fn submit(&self, bio: Bio) {
         let submitted = self.note(&bio);
         match self.pace {
-            Pace::Late if self.state().is_logged => {
+            Pace::Late | Pace::AnyOrder if self.state().is_logged => {
                 self.state().pending.push_back((bio, submitted));
                 self.arrivals.wake_all();
             }

@@ -24,6 +24,22 @@ pub type Mount = fn(Arc<dyn BlockDevice>, &[(&str, &str)]) -> Result<Arc<dyn Fil
 pub static EXT4: FileSystemKind =
     FileSystemKind { name: "ext4", image: ext4_image, mount: mount_ext4, remount: Some(remount_ext4) };
 
+/// fs-mini: 128 blocks of 1 KiB, made when it is mounted.
+pub static MINI: FileSystemKind =
+    FileSystemKind { name: "mini", image: || &[0; 128 << 10], mount: mount_mini, remount: Some(remount_mini) };
+
+fn mount_mini(device: Arc<dyn BlockDevice>, options: &[(&str, &str)]) -> Result<Arc<dyn FileSystem>, String> {
+    if let Some((name, _)) = options.first() {
+        return Err(format!("it has no mount option {name}"));
+    }
+    fs_mini::mkfs(device.clone(), 1024).map_err(|error| error.to_string())?;
+    remount_mini(device, options)
+}
+
+fn remount_mini(device: Arc<dyn BlockDevice>, _options: &[(&str, &str)]) -> Result<Arc<dyn FileSystem>, String> {
+    fs_mini::mount(device, fs_mini::Access::ReadWrite).map_err(|error| error.to_string())
+}
+
 fn ext4_image() -> &'static [u8] {
     static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
     IMAGE.get_or_init(|| unpack(include_bytes!("images/ext4-tiny.packed")))

@@ -230,7 +230,7 @@ impl Script {
         for _ in 0..server.config().request_workers {
             spawn("request worker", ThreadKind::RequestWorker, Server::request_worker);
         }
-        if self.pace == Pace::Late {
+        if self.pace != Pace::AtOnce {
             let disk = disk.clone();
             assert!(thread::spawn("disk", ThreadKind::Other, move || disk.serve()), "no room for the disk");
         }
