@@ -6,9 +6,13 @@
 
 pub mod bcachefs_buffered_write;
 pub mod ext4_inline_mkwrite;
+
+pub mod fsync_errseq;
 pub mod page_cache;
 pub mod provide_zap;
+pub mod reclaim_migrate;
 pub mod truncate_fault;
+pub mod writeback_truncate;
 
 use crate::scenario::Scenario;
 
@@ -19,6 +23,9 @@ pub static ALL: &[&Experiment] = &[
     &page_cache::EXPERIMENT,
     &provide_zap::EXPERIMENT,
     &truncate_fault::EXPERIMENT,
+    &writeback_truncate::EXPERIMENT,
+    &reclaim_migrate::EXPERIMENT,
+    &fsync_errseq::EXPERIMENT,
 ];
 
 /// A question about the server's code, and the code it is asked of.
