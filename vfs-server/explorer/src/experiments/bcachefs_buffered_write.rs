@@ -77,7 +77,7 @@ pub static EXPERIMENT: Experiment = Experiment {
         },
         Case {
             name: "truncate",
-            summary: "a write within the file against a truncate and writeback",
+            summary: "a write within the file against a truncate",
             scenario: truncate,
             breaks: &[],
             size: Size::Small,
@@ -87,14 +87,14 @@ pub static EXPERIMENT: Experiment = Experiment {
             summary: "two writes of one folio and an fsync: what comes after the copy is written later",
             scenario: writeback,
             breaks: &[],
-            size: Size::Small,
+            size: Size::Mix,
         },
         Case {
             name: "append-writeback",
             summary: "an append and an fsync of the folio with the end of the file",
             scenario: append_writeback,
             breaks: &[],
-            size: Size::Small,
+            size: Size::Mix,
         },
         Case {
             name: "reclaim",
@@ -231,8 +231,7 @@ fn truncate(write: &str) -> Box<dyn Scenario> {
         script("truncate", write, NONE)
             .set_up(file(2, 2 * PAGE))
             .client("write", |me| _ = me.write("a", PAGE / 2, PAGE))
-            .client("truncate", |me| _ = me.truncate("a", PAGE + PAGE / 4))
-            .task("writeback", |stage| stage.server.write_back_pass()),
+            .client("truncate", |me| _ = me.truncate("a", PAGE + PAGE / 4)),
     )
 }
 
