@@ -59,7 +59,7 @@ pub static EXPERIMENT: Experiment = Experiment {
             summary: "K10: pages of a writer's buffer are missing now and then; another client writes",
             scenario: missing_buffer,
             breaks: &[("inode-lock", MIXED), ("lockless", MIXED)],
-            size: Size::Small,
+            size: Size::Mix,
         },
         Case {
             name: "position",
@@ -108,7 +108,7 @@ pub static EXPERIMENT: Experiment = Experiment {
             summary: "two writes to a hole, one of which finds no space",
             scenario: no_space,
             breaks: &[],
-            size: Size::Small,
+            size: Size::Mix,
         },
         Case {
             name: "extend",
