@@ -56,8 +56,6 @@ mutants! {
     PassesUnderSharedLock = "torn-passes-under-shared-lock",
     /// Reclaim looks at the dirty bit without the folio lock.
     ReclaimTestsDirtyUnlocked = "k15-reclaim-tests-dirty-unlocked",
-    /// Writeback that ends late sets the size on the disk back to what it was before a truncate.
-    LateWritebackResurrectsSize = "late-writeback-resurrects-size",
     /// ZAP does not mark the faults in flight, so that an answer which it has overtaken is mapped.
     NoInFlightMark = "no-in-flight-mark",
     /// A revoked frame is given back before the CPUs have acknowledged that they have forgotten it.
