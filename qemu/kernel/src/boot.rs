@@ -78,6 +78,7 @@ pub extern "C" fn kernel_main(start_info: u64) -> ! {
     ));
     start_first_process(image);
     clock::start_ticks();
+    clock::note_first_program();
     run()
 }
 

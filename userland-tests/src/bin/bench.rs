@@ -18,6 +18,9 @@ fn run() -> Outcome {
     let mut nothing = (0..99).map(|_| cost(|| Ok(()))).collect::<Result<Vec<_>, _>>()?;
     let overhead = median(&mut nothing);
     let bench = Bench { dir, overhead };
+    if let Some(count) = sys::instructions_to_first_program() {
+        bench.print("first_program", count);
+    }
     bench.call_and_reply()?;
     bench.faults()?;
     bench.mkwrite()?;

@@ -399,6 +399,12 @@ pub fn instructions() -> u64 {
     time::instructions()
 }
 
+/// Instructions from the machine's reset to the first program, where [`instructions`] counts them.
+pub fn instructions_to_first_program() -> Option<u64> {
+    let text = user_rt::kernel_scheme::text("cpu").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("first_program_tsc "))?.parse().ok()
+}
+
 /// Ends the machine as it stands.
 pub fn cut_power() -> ! {
     user_rt::power::off(0)

@@ -485,6 +485,11 @@ pub fn yield_now() {
     std::thread::yield_now();
 }
 
+/// Instructions from reset to the first program: Linux does not tell.
+pub fn instructions_to_first_program() -> Option<u64> {
+    None
+}
+
 /// Nanoseconds of a clock that never goes back.
 pub fn monotonic_ns() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -26,9 +26,9 @@ use linux as implementation;
 pub use echo::Echo;
 pub use implementation::{
     Child, File, Receiver, SYSTEM, Sender, Thread, argument, channel, counter, counters_text, cut_power, drop_caches,
-    fork, instructions, kernel_waits, link, make_directory, make_symlink, monotonic_ns, page_size, print_line,
-    print_text, read_key, read_symlink, remove_directory, rename, room, server_waits, spawn_thread, stat, sync_all,
-    unlink, yield_now,
+    fork, instructions, instructions_to_first_program, kernel_waits, link, make_directory, make_symlink, monotonic_ns,
+    page_size, print_line, print_text, read_key, read_symlink, remove_directory, rename, room, server_waits,
+    spawn_thread, stat, sync_all, unlink, yield_now,
 };
 pub use mapping::Mapping;
 

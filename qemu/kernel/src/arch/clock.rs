@@ -13,6 +13,8 @@ static SCALE: AtomicU64 = AtomicU64::new(1 << 32);
 static START: AtomicU64 = AtomicU64::new(0);
 static APIC_HZ: AtomicU64 = AtomicU64::new(0);
 static COARSE: AtomicU64 = AtomicU64::new(0);
+/// See [`first_program`].
+static FIRST_PROGRAM: AtomicU64 = AtomicU64::new(0);
 
 /// Nanoseconds since boot.
 #[inline]
@@ -26,6 +28,16 @@ pub fn now_ns() -> u64 {
 #[inline]
 pub fn coarse_ns() -> u64 {
     COARSE.load(Ordering::Relaxed)
+}
+
+/// The first program begins now.
+pub fn note_first_program() {
+    FIRST_PROGRAM.store(rdtsc(), Ordering::Relaxed);
+}
+
+/// The time stamp counter, which is 0 at reset, when the first program began.
+pub fn first_program() -> u64 {
+    FIRST_PROGRAM.load(Ordering::Relaxed)
 }
 
 /// A tick: the coarse clock moves.

@@ -136,7 +136,13 @@ fn list_contexts(k: &Kernel, text: &mut String) -> core::fmt::Result {
 
 fn describe_cpus(text: &mut String) -> core::fmt::Result {
     let (tsc, timer) = clock::frequencies();
-    writeln!(text, "cpus {}\ntsc_hz {tsc}\ntimer_hz {timer}\nshootdowns {}", cpu::all().len(), tlb::sent())
+    writeln!(
+        text,
+        "cpus {}\ntsc_hz {tsc}\ntimer_hz {timer}\nshootdowns {}\nfirst_program_tsc {}",
+        cpu::all().len(),
+        tlb::sent(),
+        clock::first_program()
+    )
 }
 
 fn describe_memory(k: &Kernel, text: &mut String) -> core::fmt::Result {
