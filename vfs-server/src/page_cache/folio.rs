@@ -102,7 +102,7 @@ impl fmt::Display for State<'_> {
             return write!(f, "gone");
         }
         let is = |is: bool, word| if is { word } else { "" };
-        let uptodate = is(folio.is_uptodate(0..folio.len()), "uptodate ");
+        let uptodate = is(folio.uptodate_blocks() != 0, "uptodate ");
         let dirty = is(folio.dirty_blocks() != 0, "dirty ");
         let writeback = is(folio.is_under_writeback(), "writeback ");
         let mapped = if folio.has(MAPPED_WRITABLE) { "mapped-rw" } else { is(folio.has(MAPPED), "mapped-ro") };

@@ -1,14 +1,14 @@
 //! The interleaving as kernel developers mail it to each other: a column a task, time downwards.
 //!
 //! Drawn are the operations, the steps that the code tells of, injected errors, and the locks that
-//! somebody waited for (who took them, who waited, who gave them back); every other lock is left
+//! somebody waited for (who had them, who waited, who gave them back); every other lock is left
 //! to the page ([`super::html`]). The numbers on the left count the steps, from one switch point to
 //! the next.
 
 use super::columns::{share, width, wrap};
 use super::told::{Broken, Event, LaneId, LockId, Target, ToldRun, What};
 use super::verdict::preemptions;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 
 /// Columns of a mail that is still comfortable to read.
@@ -88,10 +88,10 @@ fn title(run: &ToldRun, limit: usize) -> String {
 
 /// The events that are drawn, in words.
 fn entries(run: &ToldRun) -> Vec<Entry> {
-    let contended = contended_locks(run);
+    let contended = contended(run);
     let mut depths = vec![0; run.lanes.len()];
     let mut entries: Vec<Entry> = Vec::new();
-    for event in &run.events {
+    for (place, event) in run.events.iter().enumerate() {
         if event.what == What::Rests && !breaks_while_it_rests(run, event) {
             break;
         }
@@ -105,8 +105,8 @@ fn entries(run: &ToldRun) -> Vec<Entry> {
                 }
                 format!("= {words}")
             }
-            What::Acquires(lock) if contended.contains(lock) => format!("takes {}", name(run, *lock)),
-            What::Releases(lock) if contended.contains(lock) => format!("releases {}", name(run, *lock)),
+            What::Acquires(lock) if contended.contains(&place) => format!("takes {}", name(run, *lock)),
+            What::Releases(lock) if contended.contains(&place) => format!("releases {}", name(run, *lock)),
             // A worker between two requests waits for the next one: nothing to draw.
             What::Waits { target: Target::Event(_), .. } if *depth == 0 => continue,
             What::Waits { target, holder } => waits(run, target, *holder),
@@ -142,12 +142,42 @@ fn name(run: &ToldRun, lock: LockId) -> &str {
     &run.locks[lock.0].name
 }
 
-fn contended_locks(run: &ToldRun) -> BTreeSet<LockId> {
-    let waited = run.events.iter().filter_map(|event| match &event.what {
-        What::Waits { target: Target::Lock(lock), .. } => Some(*lock),
-        _ => None,
-    });
-    waited.collect()
+/// Which acquisitions and releases are drawn, by their places in the run: those of a lock while
+/// somebody waits for it.
+fn contended(run: &ToldRun) -> BTreeSet<usize> {
+    let mut drawn = BTreeSet::new();
+    // By lock: where its holders took it; whether somebody has waited for it since it was free.
+    let mut taken: HashMap<LockId, Vec<(LaneId, usize)>> = HashMap::new();
+    let mut wanted: HashMap<LockId, Vec<LaneId>> = HashMap::new();
+    for (place, event) in run.events.iter().enumerate() {
+        match &event.what {
+            What::Acquires(lock) => {
+                let waited = wanted.get_mut(lock).is_some_and(|lanes| {
+                    let before = lanes.len();
+                    lanes.retain(|lane| *lane != event.lane);
+                    lanes.len() < before
+                });
+                if waited {
+                    drawn.insert(place);
+                }
+                taken.entry(*lock).or_default().push((event.lane, place));
+            }
+            What::Releases(lock) => {
+                if let Some(holders) = taken.get_mut(lock) {
+                    holders.retain(|(lane, _)| *lane != event.lane);
+                }
+                if wanted.get(lock).is_some_and(|lanes| !lanes.is_empty()) {
+                    drawn.insert(place);
+                }
+            }
+            What::Waits { target: Target::Lock(lock), .. } => {
+                drawn.extend(taken.get(lock).into_iter().flatten().map(|(_, place)| *place));
+                wanted.entry(*lock).or_default().push(event.lane);
+            }
+            _ => {}
+        }
+    }
+    drawn
 }
 
 /// Tasks of which something is told, in their order.

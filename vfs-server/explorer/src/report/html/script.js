@@ -3,7 +3,8 @@
 
 const run = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
-const colour = (lane) => `var(--lane-${lane % 8})`;
+/** Lanes that are drawn have the first colours. */
+const colour = (lane) => `var(--lane-${(drawnLanes.includes(lane) ? drawnLanes.indexOf(lane) : lane) % 8})`;
 
 /** An element with a class, a text or children, and perhaps a lane's colour. */
 function element(tag, { kind = "", text = "", children = [], lane = null, title = "" } = {}) {
@@ -20,7 +21,27 @@ function element(tag, { kind = "", text = "", children = [], lane = null, title 
 
 const laneName = (lane) => run.lanes[lane].name;
 const lockName = (lock) => run.locks[lock].name;
+/** Locks that somebody waited for, and the acquisitions and releases that this is about. */
 const contended = new Set(run.events.filter((e) => e.kind === "waits" && e.lock !== undefined).map((e) => e.lock));
+const aboutWaits = (() => {
+  const about = new Set();
+  const taken = new Map();
+  const wanted = run.locks.map(() => new Set());
+  for (const event of run.events) {
+    const holders = taken.get(event.lock) ?? new Map();
+    if (event.kind === "acquires") {
+      if (wanted[event.lock].delete(event.lane)) about.add(event);
+      taken.set(event.lock, holders.set(event.lane, event));
+    } else if (event.kind === "releases") {
+      holders.delete(event.lane);
+      if (wanted[event.lock].size) about.add(event);
+    } else if (event.kind === "waits" && event.lock !== undefined) {
+      holders.forEach((acquisition) => about.add(acquisition));
+      wanted[event.lock].add(event.lane);
+    }
+  }
+  return about;
+})();
 
 /** Events by which a task says that it has nothing to do: nothing to show unless everything is. */
 const idle = (() => {
@@ -35,7 +56,7 @@ const idle = (() => {
 /** What an event is in words, and how much it matters: "always" or "all" (only when everything is shown). */
 function words(event) {
   const holder = event.holder === null || event.holder === undefined ? "" : ` (${laneName(event.holder)})`;
-  const locks = contended.has(event.lock) ? "always" : "all";
+  const locks = aboutWaits.has(event) ? "always" : "all";
   switch (event.kind) {
     case "begins": return { text: event.words, kind: "operation", shown: "always" };
     case "ends": return { text: `= ${event.words}`, kind: "operation", shown: event.words ? "always" : "all" };
@@ -136,7 +157,13 @@ function drawnLocks(all) {
   return locks.filter((lock) => all || contended.has(lock) || (spanning.has(lock) && run.locks[lock].class !== "worker slot"));
 }
 
-function head(locks) {
+/** Folios that are in the cache in some row, by name. */
+function drawnFolios() {
+  const folios = run.folios.map((_, folio) => folio).filter((folio) => rows.some((row) => states[row.until].folios[folio]));
+  return folios.sort((a, b) => run.folios[a].localeCompare(run.folios[b], undefined, { numeric: true }));
+}
+
+function head(locks, folios) {
   const cells = [element("th", { text: "step" })];
   for (const lane of drawnLanes) {
     const { name, role } = run.lanes[lane];
@@ -145,7 +172,7 @@ function head(locks) {
   const narrow = (name, index) =>
     element("th", { kind: index === 0 ? "narrow group" : "narrow", title: name, children: [element("div", { text: name })] });
   cells.push(...locks.map((lock, index) => narrow(lockName(lock), index)));
-  cells.push(...run.folios.map(narrow));
+  cells.push(...folios.map((folio, index) => narrow(run.folios[folio], index)));
   return element("thead", { children: [element("tr", { children: cells })] });
 }
 
@@ -190,7 +217,7 @@ function folioCell(folio, column, at) {
   return cell;
 }
 
-function body(locks) {
+function body(locks, folios) {
   let last = null;
   const lines = rows.map((row, at) => {
     const { event, said } = row;
@@ -208,7 +235,7 @@ function body(locks) {
       cells.push(cell);
     }
     cells.push(...locks.map((lock, column) => lockCell(lock, column, at)));
-    cells.push(...run.folios.map((_, folio) => folioCell(folio, folio, at)));
+    cells.push(...folios.map((folio, column) => folioCell(folio, column, at)));
     const line = element("tr", { kind: row.preempts ? "preempts" : "", children: cells });
     line.addEventListener("click", () => select(at));
     return line;
@@ -221,7 +248,8 @@ function draw() {
   const all = byId("all").checked;
   rows = visible(all);
   const locks = drawnLocks(all);
-  byId("steps").replaceChildren(head(locks), body(locks));
+  const folios = drawnFolios();
+  byId("steps").replaceChildren(head(locks, folios), body(locks, folios));
   select(Math.max(0, rows.findLastIndex((row) => row.index <= index)));
 }
 
@@ -260,9 +288,10 @@ function now(row) {
   const state = states[row.until];
   const children = [element("h3", { text: `After step ${row.event.step}` })];
   children.push(...drawnLanes.map((lane) => card(lane, state, lane === state.runs)));
-  if (run.folios.length) {
-    const cells = run.folios.flatMap((name, folio) => [
-      element("span", { text: name }),
+  const folios = drawnFolios();
+  if (folios.length) {
+    const cells = folios.flatMap((folio) => [
+      element("span", { text: run.folios[folio] }),
       element("span", { text: state.folios[folio] ? state.folios[folio].words : "not in the cache" }),
     ]);
     children.push(element("div", { kind: "folios", children: cells }));
