@@ -1,10 +1,12 @@
 //! `cargo xtask explore`: builds the explorer and passes everything on to it.
 
 use crate::Verdict;
+use crate::tally::Tally;
 use crate::workspace::{Workspace, cargo};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use std::ffi::OsString;
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -46,6 +48,36 @@ pub fn run(options: &Options) -> Result<Verdict> {
         Some(2) => Ok(Verdict::Missing),
         _ => Ok(Verdict::Bad),
     }
+}
+
+/// Schedules of each scenario of each variant when everything is tested, and seconds at most: enough
+/// for every known defect.
+const QUICK: [&str; 6] = ["--schedules", "6000", "--time", "30", "--jobs", "2"];
+
+/// Every stored schedule made again, then every experiment with a small budget.
+///
+/// # Errors
+/// The explorer does not build, or cannot be started.
+pub fn check(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
+    println!("Explorer");
+    let program = compile(workspace, Build::Plain)?;
+    let folder = workspace.root.join("vfs-server/explorer/schedules");
+    for entry in fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "schedule") {
+            continue;
+        }
+        let output = command(workspace, &program)?.arg("replay").arg(&path).output()?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let why = said.lines().find(|line| line.starts_with("NOT ")).unwrap_or("it cannot be made again");
+        let same = if output.status.success() { Ok(()) } else { Err(anyhow!("{why}")) };
+        tally.check(&format!("explorer: replay of {name}"), same);
+    }
+    let status = command(workspace, &program)?.args(["matrix", "--brief"]).args(QUICK).status()?;
+    let expected = if status.success() { Ok(()) } else { Err(anyhow!("not all is as expected; see the table above")) };
+    tally.check("explorer: matrix", expected);
+    Ok(())
 }
 
 /// Builds the explorer; where it is.

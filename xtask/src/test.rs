@@ -8,6 +8,7 @@ use crate::boot;
 use crate::compile::{self, Clients, Guest, Profile, Role};
 use crate::contract;
 use crate::corruption;
+use crate::explore;
 use crate::fixtures;
 use crate::host_tests;
 use crate::interchange;
@@ -40,6 +41,8 @@ pub struct Options {
 enum Part {
     /// cargo test on this machine.
     Host,
+    /// The explorer: every variant of every experiment, and the stored schedules.
+    Explore,
     /// The locks, checked by loom.
     Loom,
     /// The test programs on our kernel, on disks of several shapes.
@@ -81,6 +84,9 @@ pub fn run(options: &Options) -> Result<Verdict> {
         let verdict = tally.conclude();
         println!("{:.0} s", start.elapsed().as_secs_f64());
         return Ok(verdict);
+    }
+    if wanted(Part::Explore) {
+        explore::check(&workspace, &mut tally)?;
     }
     let guest = compile::guest(&workspace, Profile::Checked, Clients::All)?;
     if wanted(Part::Boot) {
