@@ -41,8 +41,15 @@ const fn bcachefs(mutant: Mutant, case: &'static str) -> Hunt {
     Hunt { mutant, experiment: "bcachefs-buffered-write", variant: "shared-inode-lock", case }
 }
 
+const fn inline(mutant: Mutant, case: &'static str) -> Hunt {
+    Hunt { mutant, experiment: "ext4-inline-mkwrite", variant: "latched", case }
+}
+
 /// Every fault with its case.
 pub static HUNTS: &[Hunt] = &[
+    inline(Mutant::InlineNullHandle, "room"),
+    inline(Mutant::InlineDestroyedFirst, "room"),
+    inline(Mutant::InlineGenerationIgnored, "room"),
     zap(Mutant::NoInFlightMark, "fault-against-truncate"),
     zap(Mutant::FrameFreedBeforeAck, "tlb-against-truncate"),
     zap(Mutant::WritableAfterWrprotect, "store-against-writeback"),

@@ -40,7 +40,7 @@ pub static EXPERIMENT: Experiment = Experiment {
             summary: "one client overwrites an inline file, another stores through a mapping; a third frees a block",
             scenario: full_disk,
             breaks: &[("mkwrite-unlocked", &[Failure::BUG])],
-            size: Size::Small,
+            size: Size::Mix,
         },
         Case {
             name: "room",
@@ -51,9 +51,16 @@ pub static EXPERIMENT: Experiment = Experiment {
         },
         Case {
             name: "grow",
-            summary: "one client lets the file grow, in the inode and then out of it, while another stores and loads",
+            summary: "one client lets the file grow within its inode while another stores",
             scenario: grow,
             breaks: &[("mkwrite-unlocked", &[Failure::BUG])],
+            size: Size::Small,
+        },
+        Case {
+            name: "outgrow",
+            summary: "one client lets the file grow out of its inode while another stores: two conversions meet",
+            scenario: outgrow,
+            breaks: &[],
             size: Size::Small,
         },
         Case {
@@ -66,7 +73,7 @@ pub static EXPERIMENT: Experiment = Experiment {
                 // Reclaim takes the folio, which a fault of Linux's would pin, while the file has no contents.
                 ("decision-travels", &["lost-write"]),
             ],
-            size: Size::Small,
+            size: Size::Mix,
         },
         Case {
             name: "mix",
@@ -195,14 +202,16 @@ fn room(variant: &str) -> Box<dyn Scenario> {
 fn grow(variant: &str) -> Box<dyn Scenario> {
     let script = script("growth against stores", variant)
         .set_up(|stage| mapped_file(stage, 1))
-        .client("write", |me| {
-            _ = me.write(FILE, LENGTH, 32);
-            _ = me.write(FILE, 128, 64);
-        })
-        .client("store", |me| {
-            _ = me.store(FILE, 64);
-            _ = me.load(FILE, 72);
-        });
+        .client("write", |me| _ = me.write(FILE, LENGTH, 32))
+        .client("store", |me| _ = me.store(FILE, 64));
+    Box::new(script)
+}
+
+fn outgrow(variant: &str) -> Box<dyn Scenario> {
+    let script = script("growth out of the inode against stores", variant)
+        .set_up(|stage| mapped_file(stage, 1))
+        .client("write", |me| _ = me.write(FILE, 128, 64))
+        .client("store", |me| _ = me.store(FILE, 64));
     Box::new(script)
 }
 
