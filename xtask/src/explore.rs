@@ -1,6 +1,7 @@
 //! `cargo xtask explore`: builds the explorer and passes everything on to it.
 
 use crate::Verdict;
+use crate::host_tests;
 use crate::tally::Tally;
 use crate::workspace::{Workspace, cargo};
 use anyhow::{Context, Result, anyhow, ensure};
@@ -50,16 +51,21 @@ pub fn run(options: &Options) -> Result<Verdict> {
     }
 }
 
-/// Schedules of each scenario of each variant when everything is tested, and seconds at most: enough
-/// for every known defect.
-const QUICK: [&str; 6] = ["--schedules", "6000", "--time", "30", "--jobs", "2"];
+/// Schedules of each scenario of each variant when everything is tested: enough for every known defect.
+const QUICK: [&str; 4] = ["--schedules", "6000", "--jobs", "2"];
 
-/// Every stored schedule made again, then every experiment with a small budget.
+/// The explorer's own tests that do not explore for long.
+const TESTS: [&str; 8] = ["--lib", "--bins", "--test", "runtime", "--test", "strategies", "--test", "told"];
+
+/// Its own tests, every stored schedule made again, then every experiment with a small budget.
 ///
 /// # Errors
 /// The explorer does not build, or cannot be started.
 pub fn check(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
     println!("Explorer");
+    let mut tests = cargo();
+    tests.current_dir(&workspace.root).args(["test", "--package", "explorer", "--no-fail-fast"]).args(TESTS);
+    host_tests::count("explorer", tests, tally)?;
     let program = compile(workspace, Build::Plain)?;
     let folder = workspace.root.join("vfs-server/explorer/schedules");
     for entry in fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {

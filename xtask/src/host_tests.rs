@@ -48,7 +48,10 @@ pub fn run_loom(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
 }
 
 /// Runs a `cargo test` and counts what it says.
-fn count(title: &str, mut command: Command, tally: &mut Tally) -> Result<()> {
+///
+/// # Errors
+/// cargo cannot be started.
+pub fn count(title: &str, mut command: Command, tally: &mut Tally) -> Result<()> {
     // libtest's summaries are counted, so that the total says what ran.
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo test")?;
     let stdout = child.stdout.take().context("cargo test has no output")?;

@@ -80,13 +80,13 @@ pub fn run(options: &Options) -> Result<Verdict> {
     if wanted(Part::Loom) {
         host_tests::run_loom(&workspace, &mut tally)?;
     }
+    if wanted(Part::Explore) {
+        explore::check(&workspace, &mut tally)?;
+    }
     if ![Part::Boot, Part::Corruption, Part::Interchange, Part::Linux].into_iter().any(wanted) {
         let verdict = tally.conclude();
         println!("{:.0} s", start.elapsed().as_secs_f64());
         return Ok(verdict);
-    }
-    if wanted(Part::Explore) {
-        explore::check(&workspace, &mut tally)?;
     }
     let guest = compile::guest(&workspace, Profile::Checked, Clients::All)?;
     if wanted(Part::Boot) {
