@@ -16,6 +16,16 @@ pub enum CopyProtocol {
     Faulting,
 }
 
+/// Who answers page faults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WorkerPool {
+    /// Threads that do nothing else: a fault never waits for a request.
+    #[default]
+    Dedicated,
+    /// Every worker answers faults and requests: all may be busy with requests that wait for a fault.
+    Shared,
+}
+
 /// Sizes and counts of a server; the defaults suit a small machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -45,6 +55,8 @@ pub struct Config {
     pub memory_deadline_ns: u64,
     /// How bytes come from a client's page that is not resident.
     pub copy: CopyProtocol,
+    /// Who answers page faults.
+    pub pool: WorkerPool,
     /// After this long within one wait of a request, who waits for whom is logged; 0: never.
     pub blame_deadline_ns: u64,
 }
@@ -65,6 +77,7 @@ impl Default for Config {
             names: 2048,
             memory_deadline_ns: 10_000_000_000,
             copy: CopyProtocol::Retry,
+            pool: WorkerPool::Dedicated,
             blame_deadline_ns: 30_000_000_000,
         }
     }
@@ -93,6 +106,13 @@ impl Config {
                     _ => return Err(Error::Invalid("the value of the mount option copy")),
                 }
             }
+            "pool" => {
+                self.pool = match value {
+                    "dedicated" => WorkerPool::Dedicated,
+                    "shared" => WorkerPool::Shared,
+                    _ => return Err(Error::Invalid("the value of the mount option pool")),
+                }
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -104,9 +124,13 @@ impl Config {
             CopyProtocol::Retry => "retry",
             CopyProtocol::Faulting => "faulting",
         };
+        let pool = match self.pool {
+            WorkerPool::Dedicated => "dedicated",
+            WorkerPool::Shared => "shared",
+        };
         format!(
             "cache_pages={}\nfolio_order={}\nreadahead_pages={}\nfault_workers={}\nrequest_workers={}\nwriteback_workers={}\ndirty_pages={}\n\
-             writeback_ms={}\ndeadline_ms={}\nbounce_buffers={}\nidle_inodes={}\ncopy={copy}\n",
+             writeback_ms={}\ndeadline_ms={}\nbounce_buffers={}\nidle_inodes={}\ncopy={copy}\npool={pool}\n",
             self.cache_pages,
             self.folio_order_max,
             self.readahead_pages,

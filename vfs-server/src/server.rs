@@ -6,7 +6,7 @@
 //! threads have their own memory and wait for no worker. A host starts them all by
 //! [`Server::start_threads`], or the workers itself.
 
-use crate::config::Config;
+use crate::config::{Config, WorkerPool};
 use crate::counters::Counters;
 use crate::dentry_cache::DentryCache;
 use crate::error::{Error, Result};
@@ -150,12 +150,20 @@ impl Server {
 
     /// Answers page faults until the socket is closed.
     pub fn fault_worker(&self) {
-        self.worker(QUEUE_FAULT)
+        self.worker(self.queues(QUEUE_FAULT))
     }
 
     /// Answers everything else until the socket is closed.
     pub fn request_worker(&self) {
-        self.worker(QUEUE_ORDINARY)
+        self.worker(self.queues(QUEUE_ORDINARY))
+    }
+
+    /// What a worker of these queues answers.
+    fn queues(&self, own: u64) -> u64 {
+        match self.config.pool {
+            WorkerPool::Dedicated => own,
+            WorkerPool::Shared => QUEUE_FAULT | QUEUE_ORDINARY,
+        }
     }
 
     fn worker(&self, mask: u64) {
