@@ -1,7 +1,5 @@
 //! The world on a real file system: scenarios run clean, and the same each time.
 
-mod mini;
-
 use explorer::experiments::truncate_fault;
 use explorer::report::{diagram, listener::Listener, requests, told::Title};
 use explorer::strategy::{DefaultPolicy, Random};

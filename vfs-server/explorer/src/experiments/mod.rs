@@ -6,12 +6,13 @@
 
 pub mod bcachefs_buffered_write;
 pub mod ext4_inline_mkwrite;
-
+pub mod fault_pool;
 pub mod fsync_errseq;
 pub mod page_cache;
 pub mod provide_zap;
 pub mod reclaim_migrate;
 pub mod truncate_fault;
+pub mod write_from_own_mapping;
 pub mod writeback_truncate;
 
 use crate::scenario::Scenario;
@@ -26,6 +27,8 @@ pub static ALL: &[&Experiment] = &[
     &writeback_truncate::EXPERIMENT,
     &reclaim_migrate::EXPERIMENT,
     &fsync_errseq::EXPERIMENT,
+    &write_from_own_mapping::EXPERIMENT,
+    &fault_pool::EXPERIMENT,
 ];
 
 /// A question about the server's code, and the code it is asked of.
