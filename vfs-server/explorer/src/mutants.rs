@@ -45,6 +45,18 @@ const fn inline(mutant: Mutant, case: &'static str) -> Hunt {
     Hunt { mutant, experiment: "ext4-inline-mkwrite", variant: "latched", case }
 }
 
+const fn migrate(mutant: Mutant, case: &'static str) -> Hunt {
+    Hunt { mutant, experiment: "reclaim-migrate", variant: "zap-under-folio-lock", case }
+}
+
+const fn truncate(mutant: Mutant, case: &'static str) -> Hunt {
+    Hunt { mutant, experiment: "writeback-truncate", variant: "waits-for-writeback", case }
+}
+
+const fn errseq(mutant: Mutant, case: &'static str) -> Hunt {
+    Hunt { mutant, experiment: "fsync-errseq", variant: "errseq", case }
+}
+
 /// Every fault with its case.
 pub static HUNTS: &[Hunt] = &[
     inline(Mutant::InlineNullHandle, "room"),
@@ -68,6 +80,14 @@ pub static HUNTS: &[Hunt] = &[
     cache(Mutant::StoresPastEndKept, "store-against-extension"),
     cache(Mutant::FaultWithoutInvalidateLock, "store-against-extension"),
     cache(Mutant::FsyncSkipsWriteback, "fsync-against-writeback"),
+    truncate(Mutant::TailKeptOnCut, "cut"),
+    truncate(Mutant::MkwriteWithStaleSize, "append-store"),
+    migrate(Mutant::ReclaimForgetsWriteback, "reclaim-write"),
+    migrate(Mutant::MigrateWithoutZap, "migrate-store"),
+    migrate(Mutant::MigrateForgetsDirty, "migrate-store"),
+    errseq(Mutant::ErrorSampledLate, "background"),
+    errseq(Mutant::ErrorToldToOne, "two-files"),
+    errseq(Mutant::FailedWriteLeftClean, "two-files"),
     bcachefs(Mutant::ReservationReleasedTwice, "no-space"),
     bcachefs(Mutant::SizePublishedAfterUnlock, "append-writeback"),
     bcachefs(Mutant::SectorStateClearedLate, "writeback"),
