@@ -61,7 +61,7 @@ const fn errseq(mutant: Mutant, case: &'static str) -> Hunt {
 pub static HUNTS: &[Hunt] = &[
     inline(Mutant::InlineNullHandle, "room"),
     inline(Mutant::InlineDestroyedFirst, "room"),
-    inline(Mutant::InlineGenerationIgnored, "room"),
+    inline(Mutant::InlineGenerationIgnored, "full-disk"),
     zap(Mutant::NoInFlightMark, "fault-against-truncate"),
     zap(Mutant::FrameFreedBeforeAck, "tlb-against-truncate"),
     zap(Mutant::WritableAfterWrprotect, "store-against-writeback"),
