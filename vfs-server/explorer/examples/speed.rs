@@ -1,4 +1,4 @@
-//! Schedules a second of every case, by random decisions: `cargo run --profile explore -p explorer
+//! Schedules a CPU second of every case, by random decisions: `cargo run --profile explore -p explorer
 //! --example speed [seconds a case] [experiment]`.
 //!
 //! Runs whose partial order is known are not checked again, as in an exploration. Failures are counted and the exploration goes on, so that what is measured is the run and not the
@@ -52,6 +52,13 @@ impl Program for Shared {
     }
 }
 
+/// What this process has had of the CPUs: other programs on the machine do not count.
+fn cpu_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    let first = text.split_whitespace().next().and_then(|first| first.parse().ok());
+    Duration::from_nanos(first.unwrap_or_else(|| panic!("this Linux does not tell how long a process ran")))
+}
+
 fn measure(scenario: &dyn Scenario, time: Duration) {
     let mut explorer = match Explorer::prepare(scenario) {
         Ok(explorer) => explorer,
@@ -60,7 +67,7 @@ fn measure(scenario: &dyn Scenario, time: Duration) {
     let mut random = Random::new(1);
     let (mut runs, mut failed, mut decisions, mut accesses) = (0u64, 0u64, 0usize, 0u64);
     let mut known = KnownOrders::default();
-    let start = Instant::now();
+    let (start, cpu_start) = (Instant::now(), cpu_time());
     while start.elapsed() < time {
         for _ in 0..16 {
             random.begin();
@@ -72,9 +79,9 @@ fn measure(scenario: &dyn Scenario, time: Duration) {
             accesses += trace.accesses;
         }
     }
-    let rate = runs as f64 / start.elapsed().as_secs_f64();
+    let rate = runs as f64 / (cpu_time() - cpu_start).as_secs_f64();
     println!(
-        "{rate:>9.0}/s  {:>4.1} % known, {:>4} decisions, {:>5} accesses a run, {:>4} KiB restored, {:>4.1} % failed  {}",
+        "{rate:>9.0}/s {:>4.1} % known, {:>4} decisions, {:>5} accesses a run, {:>4} KiB restored, {:>4.1} % failed  {}",
         (runs - failed - known.count().min(runs - failed)) as f64 * 100.0 / runs as f64,
         decisions as u64 / runs,
         accesses / runs,

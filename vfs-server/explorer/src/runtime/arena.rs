@@ -53,6 +53,8 @@ struct Heap {
 
 thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
+    /// The task that runs has panicked: its next allocation is the place to leave it.
+    static LEAVING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The global allocator of every program that explores.
@@ -71,6 +73,11 @@ pub fn holds(address: usize) -> bool {
 #[inline]
 pub fn is_inside() -> bool {
     INSIDE.get()
+}
+
+/// From the next allocation inside on, the running task never comes back: [`super::panics`] is told.
+pub fn leave_at_next_allocation() {
+    LEAVING.set(true);
 }
 
 /// The mode before it was changed; comes back when dropped.
@@ -180,6 +187,10 @@ unsafe impl GlobalAlloc for Arena {
         if !INSIDE.get() {
             // SAFETY: the caller's contract.
             return unsafe { System.alloc(layout) };
+        }
+        if LEAVING.get() {
+            LEAVING.set(false);
+            super::panics::leave();
         }
         let class = class_of(layout);
         let len = block_len(&class);

@@ -120,8 +120,9 @@ impl Runtime {
 
     /// The running task panicked, and its stack is left for good.
     pub(super) fn fail_abandoned(&self, failure: Failure) -> ! {
+        let _outside = Mode::outside();
         let task = Some(self.current.get());
-        self.leave(RunEnd::Panicked(Failure { task, ..failure }))
+        self.leave(RunEnd::Failed(Failure { task, ..failure }))
     }
 
     pub(super) fn wait(&self, word: &AtomicU32, value: u32, deadline_ns: u64) {

@@ -1,13 +1,16 @@
 //! A panic of the code under test ends the run, not the process.
 //!
-//! A task that panics is not unwound: the hook notes the message and leaves the task's stack for good.
-//! No guard is dropped, so nothing switches or panics again on the way, and the locks that it held are
-//! still seen as held by whoever reports. Its memory comes back with the next restore.
+//! A task that panics is not unwound: no guard is dropped, so nothing switches or panics again on the
+//! way, and the locks that it held are still seen as held by whoever reports. Its memory comes back
+//! with the next restore.
 //!
-//! The panic that never ended stays counted in this thread; [`settle`] makes up for it. Panics of
-//! set-up and checks, which run on no task, unwind to [`catch`].
+//! The hook only notes the message. It must return, for it runs under a lock of the standard library;
+//! what comes next is the allocation of the panic's payload, through our allocator, and there the
+//! task's stack is left for good. The panic stays counted as one that goes on: after it,
+//! `std::thread::panicking` is true on this thread. Panics of set-up and checks, which run on no task,
+//! unwind to [`catch`].
 
-use super::arena::Mode;
+use super::arena::{self, Mode};
 use super::run::{Runtime, active};
 use crate::scenario::Failure;
 use std::panic::{self, AssertUnwindSafe};
@@ -19,14 +22,14 @@ pub(super) fn install_hook() {
     INSTALLED.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            let ours = super::arena::is_inside();
+            let ours = arena::is_inside();
             let Some(runtime) = active().filter(|_| ours) else { return before(info) };
             let _outside = Mode::outside();
             let failure = failure_of(info);
-            if runtime.on_task() {
-                runtime.fail_abandoned(failure);
-            }
             runtime.note_panic(failure);
+            if runtime.on_task() {
+                arena::leave_at_next_allocation();
+            }
         }));
     });
 }
@@ -53,9 +56,9 @@ pub(super) fn catch<R>(runtime: &Runtime, body: impl FnOnce() -> R) -> Result<R,
     })
 }
 
-/// Ends the panic of a task that was abandoned in its hook, as far as this thread's counts go: an
-/// empty panic that is caught takes both counts back, its own and the abandoned one's.
-pub(super) fn settle() {
-    drop(panic::catch_unwind(|| panic::resume_unwind(Box::new(()))));
-    assert!(!std::thread::panicking(), "the abandoned panic of a task is still counted");
+/// Leaves the running task, whose panic is about to unwind it.
+pub(super) fn leave() -> ! {
+    let Some(runtime) = active() else { unreachable!("a task of no runtime panicked") };
+    let failure = runtime.take_panic().unwrap_or_else(|| Failure::new(Failure::PANIC, "of unknown origin"));
+    runtime.fail_abandoned(failure)
 }

@@ -52,8 +52,6 @@ pub(crate) enum RunEnd {
     Failed(Failure),
     /// Another run with the same partial order was checked.
     Known,
-    /// Failed in a panic that was left where it was; see [`panics::settle`].
-    Panicked(Failure),
 }
 
 /// What the calling code is part of.

@@ -2,7 +2,6 @@
 
 use super::arena::{self, Snapshot};
 use super::observer::Observer;
-use super::panics;
 use super::run::{Phase, RunEnd, Runtime};
 use super::trace::{KnownOrders, Trace};
 use crate::scenario::{Failure, Outcome, Program, Scenario, Settings};
@@ -88,10 +87,6 @@ impl Explorer {
             RunEnd::Pruned => Outcome::Pruned,
             RunEnd::Known => Outcome::Passed,
             RunEnd::Failed(failure) => Outcome::Failed(failure),
-            RunEnd::Panicked(failure) => {
-                panics::settle();
-                Outcome::Failed(failure)
-            }
             RunEnd::Check(end) => match self.runtime.on_main(Phase::Check, || program.check(&end)) {
                 Ok(Ok(())) => Outcome::Passed,
                 Ok(Err(failure)) => Outcome::Failed(take_out(failure)),

@@ -1,8 +1,9 @@
 //! Every run within bounds, depth first.
 //!
 //! *Preemption-bounded* (Musuvathi, Qadeer, PLDI 2007): most faults need one or two moments at which a
-//! task is stopped that could have gone on; runs with at most that many are few enough to try all. The
-//! bound rises from 0, so the first failure has the fewest preemptions that any has.
+//! task is stopped that could have gone on; runs with at most that many are few enough to try all.
+//! Runs with few deviations (preemptions and injected faults together) come before those with more, so
+//! the first failure has the fewest that any has.
 //!
 //! *Sleep sets* (Godefroid 1996) leave out runs that differ only in the order of independent steps.
 //! They are sound only without a bound on preemptions (the one run that is kept may be the one that
@@ -44,8 +45,8 @@ pub struct Exhaustive {
     /// Injected faults of a run, at most.
     faults: u32,
     shard: Shard,
-    /// The bound on preemptions that is being exhausted.
-    bound: u32,
+    /// The bound on deviations, preemptions and faults together, that is being exhausted.
+    deviations: u32,
     /// The decisions of the run, from the first; what is left to try at each.
     nodes: Vec<Node>,
     /// How many of them the run has made.
@@ -109,7 +110,7 @@ impl Exhaustive {
             reduction,
             faults,
             shard: Shard::WHOLE,
-            bound: 0,
+            deviations: 0,
             nodes: Vec::new(),
             depth: 0,
             started: false,
@@ -126,9 +127,13 @@ impl Exhaustive {
         self
     }
 
-    /// The bound on preemptions that is being exhausted, if there is one.
-    pub fn bound(&self) -> Option<u32> {
-        matches!(self.reduction, Reduction::Preemptions(_)).then_some(self.bound)
+    /// Whether a run with these preemptions and faults may have one more fault.
+    fn may_fail(&self, preemptions: u32, faults: u32) -> bool {
+        let deviates = match self.reduction {
+            Reduction::Preemptions(_) => preemptions + faults < self.deviations,
+            Reduction::SleepSets | Reduction::None => true,
+        };
+        deviates && faults < self.faults
     }
 
     /// Whether a run whose first deviation is at decision `depth` belongs to this part.
@@ -145,10 +150,8 @@ impl Exhaustive {
         }
         let Some(current) = at.current else { return left };
         let stay = left & 1 << current;
-        if self.reduction == Reduction::SleepSets || self.reduction == Reduction::None {
-            return left;
-        }
-        if *preemptions >= self.bound {
+        let Reduction::Preemptions(most) = self.reduction else { return left };
+        if *preemptions >= most || preemptions + faults >= self.deviations {
             return stay;
         }
         if *preemptions == 0 && *faults == 0 && self.shard.of > 1 {
@@ -173,7 +176,7 @@ impl Exhaustive {
                 Node::Switch { .. } => {}
                 Node::Choice { value, n, kind, preemptions, faults } => {
                     let first = *preemptions == 0 && *faults == 0 && self.shard.of > 1;
-                    while *value + 1 < *n && (*kind == ChoiceKind::Free || *faults < self.faults) {
+                    while *value + 1 < *n && (*kind == ChoiceKind::Free || self.may_fail(*preemptions, *faults)) {
                         *value += 1;
                         if *kind == ChoiceKind::Fault && first && !self.is_ours(depth, *value) {
                             continue;
@@ -211,8 +214,8 @@ impl Strategy for Exhaustive {
             return true;
         }
         match self.reduction {
-            Reduction::Preemptions(most) if self.bound < most => {
-                self.bound += 1;
+            Reduction::Preemptions(most) if self.deviations < most + self.faults => {
+                self.deviations += 1;
                 true
             }
             _ => {
@@ -293,7 +296,9 @@ impl Strategy for Exhaustive {
 
     fn progress(&self) -> String {
         match self.reduction {
-            Reduction::Preemptions(_) => format!("preemption bound {}", self.bound),
+            Reduction::Preemptions(most) => {
+                format!("at most {} deviations, preemption bound {}", self.deviations, self.deviations.min(most))
+            }
             Reduction::SleepSets => "one run of each partial order".into(),
             Reduction::None => "every run".into(),
         }
