@@ -52,7 +52,7 @@ pub fn run(options: &Options) -> Result<Verdict> {
 }
 
 /// Schedules of each scenario of each variant when everything is tested: enough for every known defect.
-const QUICK: [&str; 4] = ["--schedules", "6000", "--jobs", "2"];
+const QUICK: [&str; 4] = ["--schedules", "60000", "--jobs", "2"];
 
 /// The explorer's own tests that do not explore for long.
 const TESTS: [&str; 8] = ["--lib", "--bins", "--test", "runtime", "--test", "strategies", "--test", "told"];
