@@ -277,26 +277,3 @@ fn orders(plan: &Plan, left: Vec<Point>, contents: &Contents) -> bool {
         }
     })
 }
-
-/// How fast: `cargo test --release -p explorer --lib oracle -- --ignored --nocapture`.
-#[test]
-#[ignore = "measures"]
-fn histories_a_second() {
-    use proptest::strategy::ValueTree;
-    use proptest::test_runner::TestRunner;
-    let mut runner = TestRunner::deterministic();
-    let histories: Vec<_> = (0..2000)
-        .map(|_| {
-            let (clients, choices) = program().new_tree(&mut runner).unwrap().current();
-            run(&clients, &choices)
-        })
-        .collect();
-    let operations: usize = histories.iter().map(|script| script.history.operations().len()).sum();
-    let start = std::time::Instant::now();
-    for script in &histories {
-        assert!(check(&script.history, &script.rules).is_ok());
-    }
-    let seconds = start.elapsed().as_secs_f64();
-    let count = histories.len() as f64;
-    println!("{:.0} histories/s of {:.1} operations", count / seconds, operations as f64 / count);
-}
