@@ -54,10 +54,15 @@ pub fn run(options: &Options) -> Result<Verdict> {
 /// Schedules of each scenario of each variant when everything is tested: enough for every known defect.
 const QUICK: [&str; 4] = ["--schedules", "60000", "--jobs", "2"];
 
-/// The explorer's own tests that do not explore for long.
-const TESTS: [&str; 8] = ["--lib", "--bins", "--test", "runtime", "--test", "strategies", "--test", "told"];
+/// The hunt for the seeded defects; the code without them is explored for so many schedules a scenario.
+const HUNTS: [&str; 3] = ["mutants", "--sound", "10000"];
 
-/// Its own tests, every stored schedule made again, then every experiment with a small budget.
+/// The explorer's own tests that do not explore for long.
+const TESTS: [&str; 10] =
+    ["--lib", "--bins", "--test", "runtime", "--test", "strategies", "--test", "told", "--test", "worked_example"];
+
+/// Its own tests, every stored schedule made again, every experiment with a small budget, and the hunt
+/// for every seeded defect: an explorer that finds nothing proves nothing.
 ///
 /// # Errors
 /// The explorer does not build, or cannot be started.
@@ -68,6 +73,7 @@ pub fn check(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
     host_tests::count("explorer", tests, tally)?;
     let program = compile(workspace, Build::Plain)?;
     let folder = workspace.root.join("vfs-server/explorer/schedules");
+    let mut stored = 0;
     for entry in fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
         let path = entry?.path();
         if path.extension().is_none_or(|extension| extension != "schedule") {
@@ -79,10 +85,17 @@ pub fn check(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
         let why = said.lines().find(|line| line.starts_with("NOT ")).unwrap_or("it cannot be made again");
         let same = if output.status.success() { Ok(()) } else { Err(anyhow!("{why}")) };
         tally.check(&format!("explorer: replay of {name}"), same);
+        stored += 1;
     }
+    let some = if stored > 0 { Ok(()) } else { Err(anyhow!("none in {}", folder.display())) };
+    tally.check("explorer: there are stored schedules", some);
     let status = command(workspace, &program)?.args(["matrix", "--brief"]).args(QUICK).status()?;
     let expected = if status.success() { Ok(()) } else { Err(anyhow!("not all is as expected; see the table above")) };
     tally.check("explorer: matrix", expected);
+    let faulty = compile(workspace, Build::Mutants)?;
+    let status = command(workspace, &faulty)?.args(HUNTS).status()?;
+    let caught = if status.success() { Ok(()) } else { Err(anyhow!("not every fault is caught; see the table above")) };
+    tally.check("explorer: mutants", caught);
     Ok(())
 }
 
