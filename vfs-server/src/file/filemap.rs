@@ -62,7 +62,7 @@ impl<'a> Filemap<'a> {
 
     /// The file is about to grow, and its end may lie in this locked folio.
     pub fn protect_tail(&self, folio: &LockedFolio) {
-        super::write::protect_tail(self.inode, folio);
+        super::tail::protect_tail(self.inode, folio);
     }
 
     /// Takes a locked folio that was just added, and not used, out again.

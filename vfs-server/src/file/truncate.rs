@@ -11,7 +11,7 @@
 //! | **truncate** | re-reads the size after it has the folio | inode lock | invalidate lock, ZAP | folio lock, waits for the writeback bit |
 
 use super::fill::Reader;
-use super::write::protect_tail;
+use super::tail::protect_tail;
 use crate::error::{Error, Result};
 use crate::fs::MappingState;
 use crate::inode::Inode;

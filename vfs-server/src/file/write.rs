@@ -19,9 +19,10 @@
 //! see half of it: nobody who frees a folio takes an inode lock.
 
 use super::filemap::Filemap;
-use super::fill::page_bytes;
 use super::iov_iter::{IovIter, Kiocb};
+use super::round::{Round, Source, left_in_page};
 use super::staging::Staged;
+use super::tail::protect_tail;
 use crate::config::CopyProtocol;
 use crate::error::{Error, Result};
 use crate::fs::{BytesFrom, FileOperations, InlineWritten, WriteBegun, WriteTarget};
@@ -31,11 +32,8 @@ use crate::page_cache::{FolioOrigin, LockedFolio, PAGE_SHIFT};
 use crate::request::{Progress, buffer_error};
 use crate::server::Server;
 use alloc::sync::Arc;
-use alloc::vec;
-use alloc::vec::Vec;
-use core::ops::Range;
 use pager_abi::PAGE_SIZE;
-use platform::client::{self, Request};
+use platform::client::Request;
 use platform::lockdep::assert_none_held;
 use platform::tell;
 use platform::thread::now_ns;
@@ -43,25 +41,6 @@ use platform::{Mutant, mutant};
 
 /// Most bytes of one round.
 pub const ROUND_MAX: usize = 1 << 20;
-
-/// A round of a write or what is left of it, under the inode lock.
-struct Round<'a> {
-    source: Source<'a>,
-    /// Where the round's first byte is in the client's buffer.
-    buffer_offset: usize,
-    /// Where it goes.
-    position: u64,
-    len: usize,
-}
-
-/// Where a round's bytes are.
-#[derive(Clone, Copy)]
-enum Source<'a> {
-    /// In the client's buffer, which may have a page missing: for rounds within one page.
-    Client(Request),
-    /// In the server's memory, all of them.
-    Staged(&'a Staged),
-}
 
 /// Whether a round's bytes are in the server's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -243,7 +222,7 @@ impl Server {
     /// for more.
     fn write_as_decided(&self, inode: &Arc<Inode>, round: &mut Round<'_>) -> Done {
         loop {
-            let begun = match begin(inode, round) {
+            let begun = match round.begin(inode) {
                 Ok(begun) => begun,
                 Err(error) => return Done { written: 0, error: Some(error) },
             };
@@ -409,43 +388,6 @@ impl Server {
         Ok(None)
     }
 
-    /// If a write leaves the old tail page behind and clients map the file: that page, locked
-    /// until the new size is published, so that no store to it is mistaken for one within the file.
-    pub(crate) fn lock_tail_before(&self, inode: &Arc<Inode>, bytes: Range<u64>) -> Result<Option<LockedFolio>> {
-        let size = inode.size();
-        let tail_page = size >> PAGE_SHIFT;
-        let first_page = bytes.start >> PAGE_SHIFT;
-        if bytes.end <= size || size % PAGE_SIZE == 0 || first_page <= tail_page {
-            return Ok(None);
-        }
-        let Some(folio) = self.tail_folio(inode, tail_page)? else { return Ok(None) };
-        if (folio.index()..folio.end_index()).contains(&first_page) {
-            // The folio that is written first is the tail's: it is protected when it is written.
-            return Ok(None);
-        }
-        protect_tail(inode, &folio);
-        Ok(Some(folio))
-    }
-
-    /// The folio of the page with the end of the file, locked. When clients map the file it is read
-    /// in: a fault must not bring it behind the writer's back.
-    pub(crate) fn tail_folio(&self, inode: &Arc<Inode>, page: u64) -> Result<Option<LockedFolio>> {
-        loop {
-            if let Some(folio) = inode.mapping.find_locked(page) {
-                return Ok(Some(folio));
-            }
-            if inode.mapping.grants.load() == 0 {
-                return Ok(None);
-            }
-            let folio = self.folio_to_write(inode, page, PAGE_SIZE as usize)?;
-            let bytes = page_bytes(&folio, page);
-            let blocks = folio.blocks_touched(bytes);
-            if let Some(folio) = self.make_uptodate(inode, folio, blocks)? {
-                return Ok(Some(folio));
-            }
-        }
-    }
-
     /// Dirties blocks of a locked folio, and sees to it that they are written some time.
     pub(crate) fn dirty_folio(&self, inode: &Arc<Inode>, folio: &LockedFolio, blocks: u64) {
         inode.operations().dirty_folio(inode, folio, blocks);
@@ -463,55 +405,11 @@ impl Server {
     }
 }
 
-impl<'a> Round<'a> {
-    /// What follows its first `written` bytes.
-    fn rest(&self, written: usize) -> Round<'a> {
-        Round {
-            source: self.source,
-            buffer_offset: self.buffer_offset + written,
-            position: self.position + written as u64,
-            len: self.len - written,
-        }
-    }
-
-    /// Its first `len` bytes.
-    fn bytes(&self, len: usize) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; len];
-        match self.source {
-            Source::Client(request) => request
-                .copy_in(self.buffer_offset, &mut bytes)
-                .map_err(|error| buffer_error(error, self.buffer_offset))?,
-            Source::Staged(staged) => staged.copy_out(self.buffer_offset, &mut bytes),
-        }
-        Ok(bytes)
-    }
-}
-
 /// Where the next byte of a write goes.
 fn position_of(position: Option<u64>, progress: &Progress, inode: &Inode) -> Result<u64> {
     match position {
         Some(position) => position.checked_add(progress.done as u64).ok_or(Error::FileTooBig),
         None => Ok(inode.size()),
-    }
-}
-
-/// Bytes from `position` to the end of its page.
-fn left_in_page(position: u64) -> usize {
-    (PAGE_SIZE - position % PAGE_SIZE) as usize
-}
-
-/// Asks the file system where the round goes; a round that does not fit the disk becomes one page.
-fn begin(inode: &Inode, round: &mut Round<'_>) -> Result<WriteBegun> {
-    match inode.operations().write_begin(inode, round.position, round.len as u64) {
-        Err(Error::NoSpace) => {
-            let in_page = (PAGE_SIZE - round.position % PAGE_SIZE) as usize;
-            if round.len <= in_page {
-                return Err(Error::NoSpace);
-            }
-            round.len = in_page;
-            inode.operations().write_begin(inode, round.position, round.len as u64)
-        }
-        begun => begun,
     }
 }
 
@@ -534,23 +432,4 @@ fn store_inline(
         }
     }
     Ok(outcome)
-}
-
-/// The file is about to grow past the end that lies in this locked folio: no client may store past
-/// the old end any more, and what they have stored there is zero from now on.
-pub(crate) fn protect_tail(inode: &Inode, folio: &LockedFolio) {
-    let size = inode.size();
-    let holds_tail = size % PAGE_SIZE != 0 && (folio.index()..folio.end_index()).contains(&(size >> PAGE_SHIFT));
-    if !holds_tail || !folio.may_have_stores_past_end() || mutant(Mutant::StoresPastEndKept) {
-        return;
-    }
-    if folio.is_mapped_writable() {
-        tell!("write-protects {folio} in all clients");
-        client::wrprotect(inode.mapping.cookie, folio.position(), folio.len() as u64);
-        folio.clear_mapped_writable();
-    }
-    let start = (size - folio.position()) as usize;
-    tell!("zeroes {folio} behind the old end {size}");
-    folio.change(|frames| frames.zero(start..start.next_multiple_of(PAGE_SIZE as usize)));
-    folio.clear_stores_past_end();
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns: the state word (lock, writeback, mapped, referenced), the state of each block (uptodate,
 //! dirty), the frames. Does not own: where it is found (`address_space`), whether it may stay
-//! (`lru`, `reclaim`), what is done with it.
+//! (`lru`, `reclaim`), what is done with it. What needs its lock is in [`LockedFolio`].
 //!
 //! Clients that map it change its bytes at any moment: they are only copied in and out.
 //!
@@ -17,12 +17,18 @@
 //! | mapped, mapped writable | folio lock, before the answer to the fault | folio lock, after ZAP / WRPROTECT |
 //! | referenced, readahead | anybody | anybody |
 
+mod blocks;
+mod locked;
+
+pub use blocks::{block_bits, block_runs};
+pub use locked::LockedFolio;
+
 use crate::inode::Inode;
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use core::any::Any;
 use core::fmt;
-use core::ops::{Deref, Range};
+use core::ops::Range;
 use core::sync::atomic::{AtomicU32, Ordering, fence};
 use pager_abi::PAGE_SIZE;
 use platform::frame::Frames;
@@ -86,12 +92,6 @@ impl fmt::Display for Folio {
     }
 }
 
-impl fmt::Display for LockedFolio {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&*self.folio, f)
-    }
-}
-
 /// A folio's state in words, as the explorer reads it.
 struct State<'a>(&'a Folio);
 
@@ -114,13 +114,6 @@ impl fmt::Display for State<'_> {
 /// is changed under the folio lock, by cells of [`platform::sync`].
 pub type FolioPrivate = Box<dyn Any + Send + Sync>;
 
-/// A folio that the running task has locked.
-pub struct LockedFolio {
-    folio: Arc<Folio>,
-    /// False once the lock was handed over.
-    held: bool,
-}
-
 impl Folio {
     /// A new folio of `inode` at page `index`, attached to nothing and locked by the running task.
     pub(super) fn new_locked(inode: &Arc<Inode>, index: u64, block_shift: u8, frames: Arc<Frames>) -> LockedFolio {
@@ -139,7 +132,7 @@ impl Folio {
         });
         name_object!(folio.state.object(), "folio lock of {folio}");
         folio.state.lock(&FOLIO, index);
-        LockedFolio { folio, held: true }
+        LockedFolio::holding(folio)
     }
 
     /// The first page.
@@ -334,12 +327,12 @@ impl Folio {
     /// Locks the folio, waiting for its holder. It may be detached by then.
     pub fn lock(self: &Arc<Self>) -> LockedFolio {
         self.state.lock(&FOLIO, self.index);
-        LockedFolio { folio: self.clone(), held: true }
+        LockedFolio::holding(self.clone())
     }
 
     /// Locks the folio if nobody holds it.
     pub fn try_lock(self: &Arc<Self>) -> Option<LockedFolio> {
-        self.state.try_lock(&FOLIO, self.index).then(|| LockedFolio { folio: self.clone(), held: true })
+        self.state.try_lock(&FOLIO, self.index).then(|| LockedFolio::holding(self.clone()))
     }
 
     /// Waits until nobody holds the lock.
@@ -388,164 +381,4 @@ impl Folio {
         // The byte after the lock's address has no other name.
         name_object!(self.state.object() + 1, "{self} = {}", State(self));
     }
-}
-
-impl LockedFolio {
-    /// The folio, to be used after the lock.
-    pub fn folio(&self) -> &Arc<Folio> {
-        &self.folio
-    }
-
-    /// A folio with the same contents and state in other frames, for the place of this one; nobody maps it.
-    /// `private` is the copy of what the file system keeps of it.
-    pub(super) fn copy_to(&self, frames: Arc<Frames>, private: Option<FolioPrivate>) -> Arc<Folio> {
-        frames.copy_from(0, &self.folio.frames, 0, self.folio.len());
-        let kept = self.folio.state.flags(&FOLIO) & (ATTACHED | REFERENCED | READAHEAD | READ_FAILED | STORED_PAST);
-        Arc::new(Folio {
-            index: self.folio.index,
-            state: BitLock::new(kept),
-            order: self.folio.order,
-            block_shift: self.folio.block_shift,
-            slot: AtomicU32::new(NO_SLOT),
-            changes: AtomicU32::new(0),
-            uptodate: Bits::new(self.folio.uptodate_blocks()),
-            dirty: Bits::new(self.folio.dirty_blocks()),
-            inode: self.folio.inode.clone(),
-            frames,
-            private,
-        })
-    }
-
-    /// Runs `change`, which copies bytes in or zeroes them: who looks at them meanwhile looks again.
-    #[inline]
-    pub fn change<R>(&self, change: impl FnOnce(&Frames) -> R) -> R {
-        self.folio.touch_changes(Access::Write);
-        // Only the holder of the lock counts.
-        let before = self.folio.changes.load(Ordering::Relaxed);
-        self.folio.changes.store(before.wrapping_add(1), Ordering::Relaxed);
-        fence(Ordering::Release);
-        let outcome = change(&self.folio.frames);
-        self.folio.touch_changes(Access::Write);
-        self.folio.changes.store(before.wrapping_add(2), Ordering::Release);
-        outcome
-    }
-
-    /// Marks blocks as holding the file's contents.
-    pub fn set_uptodate(&self, blocks: u64) {
-        self.folio.uptodate.set(&FOLIO, blocks);
-        self.folio.state.clear(&FOLIO, READ_FAILED);
-        self.folio.tell_state();
-    }
-
-    /// A new read of it begins.
-    pub(crate) fn clear_read_failed(&self) {
-        self.folio.state.clear(&FOLIO, READ_FAILED);
-    }
-
-    /// Clients may map it from now on, with the right to store if `writable`.
-    pub fn set_mapped(&self, writable: bool) {
-        let flags = if writable { MAPPED | MAPPED_WRITABLE | STORED_PAST } else { MAPPED };
-        if self.folio.state.flags(&FOLIO) & flags != flags {
-            self.folio.state.set(&FOLIO, flags);
-            self.folio.tell_state();
-        }
-    }
-
-    /// Whether a client may map it.
-    pub fn is_mapped(&self) -> bool {
-        self.folio.has(MAPPED)
-    }
-
-    /// Whether a client may be able to store to it.
-    pub fn is_mapped_writable(&self) -> bool {
-        self.folio.has(MAPPED_WRITABLE)
-    }
-
-    /// Whether the bytes past the end of the file may be other than zero.
-    pub fn may_have_stores_past_end(&self) -> bool {
-        self.folio.has(STORED_PAST)
-    }
-
-    /// The bytes past the end of the file are zero, and nobody stores to them.
-    pub fn clear_stores_past_end(&self) {
-        self.folio.state.clear(&FOLIO, STORED_PAST);
-    }
-
-    /// ZAP has returned: nobody maps it.
-    pub fn clear_mapped(&self) {
-        self.folio.state.clear(&FOLIO, MAPPED | MAPPED_WRITABLE);
-        self.folio.tell_state();
-    }
-
-    /// WRPROTECT has returned: nobody stores to it.
-    pub fn clear_mapped_writable(&self) {
-        self.folio.state.clear(&FOLIO, MAPPED_WRITABLE);
-        self.folio.tell_state();
-    }
-
-    pub(super) fn set_dirty(&self, blocks: u64) -> u64 {
-        let before = self.folio.dirty.set(&FOLIO, blocks);
-        self.folio.tell_state();
-        before
-    }
-
-    pub(super) fn clear_dirty(&self, blocks: u64) -> u64 {
-        let before = self.folio.dirty.clear(&FOLIO, blocks);
-        self.folio.tell_state();
-        before
-    }
-
-    pub(super) fn set_writeback(&self) {
-        self.folio.state.set(&FOLIO, WRITEBACK);
-        self.folio.tell_state();
-    }
-
-    pub(super) fn detach(&self) {
-        self.folio.state.clear(&FOLIO, ATTACHED | MAPPED | MAPPED_WRITABLE);
-        self.folio.tell_state();
-    }
-
-    /// Gives the lock to a read that will call [`Folio::end_read`].
-    pub(crate) fn hand_over(mut self) -> Arc<Folio> {
-        self.folio.state.hand_over(&FOLIO);
-        self.held = false;
-        self.folio.clone()
-    }
-}
-
-impl Deref for LockedFolio {
-    type Target = Folio;
-    fn deref(&self) -> &Folio {
-        &self.folio
-    }
-}
-
-impl Drop for LockedFolio {
-    fn drop(&mut self) {
-        if self.held {
-            self.folio.state.unlock(&FOLIO);
-        }
-    }
-}
-
-/// Bits `range.start..range.end`.
-pub fn block_bits(range: Range<u32>) -> u64 {
-    match range.end.saturating_sub(range.start) {
-        0 => 0,
-        count if count >= 64 => u64::MAX,
-        count => ((1 << count) - 1) << range.start,
-    }
-}
-
-/// The runs of consecutive set bits, ascending.
-pub fn block_runs(mut bits: u64) -> impl Iterator<Item = Range<u32>> {
-    core::iter::from_fn(move || {
-        if bits == 0 {
-            return None;
-        }
-        let start = bits.trailing_zeros();
-        let count = (bits >> start).trailing_ones();
-        bits &= !block_bits(start..start + count);
-        Some(start..start + count)
-    })
 }

@@ -1,8 +1,8 @@
 //! Dirty folios on their way to the disk.
 //!
-//! Owns: which inodes are dirty, the threads that write them, the buffers they are written from, the
-//! completion, the delay of writers while too much is dirty. Does not own: where blocks are, nor the
-//! journal (the file system).
+//! Owns: which inodes are dirty, the threads that write them, the buffers they are written from; in its
+//! modules the operations (`batch`), their end (`completion`), the delay of writers while too much is
+//! dirty (`pace`). Does not own: where blocks are, nor the journal (the file system).
 //!
 //! What is written is a copy: under the folio lock the folio is write-protected, its dirty blocks
 //! are taken and copied to a bounce buffer (zeros past the end of the file), the writeback bit is
@@ -18,6 +18,10 @@
 //! | **writeback** | folio lock | WRPROTECT under the folio lock | size re-read under the folio lock | folio lock, waits for the bit without it | - |
 //! | **completion** | atomic dirty bits | atomic dirty bits | waits for the bit | waits for the bit | one task ends one operation |
 
+mod batch;
+mod completion;
+mod pace;
+
 use crate::error::{Error, Result};
 use crate::fs::{SyncMode, WritebackPlace};
 use crate::inode::Inode;
@@ -25,15 +29,13 @@ use crate::page_cache::folio::{block_bits, block_runs};
 use crate::page_cache::{Folio, LockedFolio, Mark};
 use crate::request::now;
 use crate::server::Server;
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
-use alloc::vec;
 use alloc::vec::Vec;
+use batch::{Batch, EndWriteback};
+use completion::DoneQueue;
 use core::ops::{Range, RangeInclusive};
 use pager_abi::PAGE_SIZE;
-use pager_abi::socket::{NO_WAIT, REPLIES_MAX};
-use platform::block::{Bio, BioOp, IoError, SECTOR_SIZE, Segment};
 use platform::client;
 use platform::frame::Frames;
 use platform::lockdep::{INNERMOST, LEAF, TABLE};
@@ -61,47 +63,6 @@ pub struct Writeback {
     bounce_back: WaitQueue,
     done: Arc<DoneQueue>,
     delayed: Mutex<Vec<Cqe>>,
-}
-
-/// Operations that have ended and wait for a completion thread.
-struct DoneQueue {
-    queue: Mutex<VecDeque<Done>>,
-    arrivals: WaitQueue,
-}
-
-struct Done {
-    write: Write,
-    outcome: Result<(), IoError>,
-}
-
-/// One operation: contiguous blocks of a file to contiguous blocks of the device.
-struct Write {
-    inode: Arc<Inode>,
-    first: u64,
-    count: u64,
-    device_block: u64,
-    /// The size that the file had when the bytes were taken.
-    size: u64,
-    bounce: Arc<Frames>,
-    parts: Vec<Part>,
-}
-
-/// The blocks of one folio in an operation.
-struct Part {
-    end: Arc<EndWriteback>,
-    blocks: u64,
-}
-
-/// Ends the writeback of a folio when the last operation with a part of it is gone.
-struct EndWriteback {
-    inode: Arc<Inode>,
-    folio: Arc<Folio>,
-}
-
-impl Drop for EndWriteback {
-    fn drop(&mut self) {
-        self.inode.mapping.end_writeback(&self.folio);
-    }
 }
 
 impl Writeback {
@@ -323,94 +284,11 @@ impl Server {
         }
     }
 
-    /// The body of a completion thread.
-    pub fn completion_thread(&self) {
-        let done = &self.writeback.done;
-        loop {
-            let next = done.arrivals.wait_for("I/O to complete", || match self.next_done() {
-                Some(done) => Some(Some(done)),
-                None => self.completions_may_stop().then_some(None),
-            });
-            match next {
-                Some(done) => self.complete(done),
-                None => return,
-            }
-        }
-    }
-
-    /// Completes what has ended so far, for a host without a completion thread; operations.
-    pub fn complete_pending(&self) -> usize {
-        let mut count = 0;
-        while let Some(done) = self.next_done() {
-            self.complete(done);
-            count += 1;
-        }
-        count
-    }
-
-    fn next_done(&self) -> Option<Done> {
-        self.writeback.done.queue.lock().pop_front()
-    }
-
-    fn complete(&self, done: Done) {
-        let Done { write, outcome } = done;
-        let inode = &write.inode;
-        let end = (write.first + write.count) << inode.mapping.block_shift();
-        let start = write.first << inode.mapping.block_shift();
-        tell!(
-            "[{start},{end}) of inode {} {}",
-            inode.ino,
-            if outcome.is_ok() { "is on the disk" } else { "could not be written" }
-        );
-        let outcome = outcome
-            .map_err(Error::from)
-            .and_then(|()| inode.operations().blocks_written(inode, write.first, write.count, write.size.min(end)));
-        match outcome {
-            Ok(()) => self.counters.blocks_written.add(write.count),
-            Err(error) => {
-                log::error!("inode {}: writing back {} blocks: {error}", inode.ino, write.count);
-                for part in write.parts.iter().filter(|_| !mutant(Mutant::FailedWriteLeftClean)) {
-                    self.redirty(inode, &part.end.folio, part.blocks);
-                }
-                self.record_error(inode, &error);
-            }
-        }
-        self.writeback.give_bounce(write.bounce);
-        drop(write.parts);
-        self.page_cache.kick_reclaim();
-        self.release_writers(self.page_cache.dirty_bytes() > self.dirty_limit());
-    }
-
     /// Blocks of a folio under writeback were not written: they wait for the next pass.
     fn redirty(&self, inode: &Arc<Inode>, folio: &Folio, blocks: u64) {
         inode.operations().writeback_failed(inode, folio, blocks);
         inode.mapping.redirty(&self.page_cache, folio, blocks);
         self.note_dirty(inode);
-    }
-
-    /// The answer of one who dirtied memory: at once, or when less is dirty.
-    pub(crate) fn pace_writer(&self, answer: Cqe) -> Option<Cqe> {
-        if self.page_cache.dirty_bytes() <= self.dirty_limit() || self.is_stopping() {
-            return Some(answer);
-        }
-        self.counters.throttled.inc();
-        self.writeback.delayed.lock().push(answer);
-        self.writeback.kick();
-        // Writeback may have ended in between.
-        self.release_writers(self.page_cache.dirty_bytes() > self.dirty_limit());
-        None
-    }
-
-    /// Lets the delayed answers go, unless there is still `too_much` dirty.
-    fn release_writers(&self, too_much: bool) {
-        if too_much && !self.is_stopping() {
-            return;
-        }
-        let answers = core::mem::take(&mut *self.writeback.delayed.lock());
-        for batch in answers.chunks(REPLIES_MAX) {
-            let received = client::receive(NO_WAIT, batch);
-            debug_assert!(received.is_none(), "a message of no queue");
-        }
     }
 
     /// Waits, without a lock, for writeback to go over everything once.
@@ -421,11 +299,6 @@ impl Server {
         self.writeback.pass_ends.wait_for_until("a writeback pass", deadline, || {
             (self.writeback.passes.load() != before || self.is_stopping()).then_some(())
         });
-    }
-
-    /// Lets all delayed answers go: nothing will be written any more.
-    pub(crate) fn release_all_writers(&self) {
-        self.release_writers(false);
     }
 }
 
@@ -440,77 +313,4 @@ fn place(inode: &Inode, folio: &LockedFolio, blocks: Range<u32>) -> Result<(Rang
     }
     let end = (u64::from(blocks.start) + count).min(u64::from(blocks.end)) as u32;
     Ok((blocks.start..end, device_block))
-}
-
-/// Collects copies of dirty blocks into operations.
-struct Batch<'a> {
-    server: &'a Server,
-    inode: &'a Arc<Inode>,
-    write: Option<Write>,
-}
-
-impl Batch<'_> {
-    /// Adds copies of blocks of a folio; `valid` bytes of it lie within the file.
-    fn add(
-        &mut self,
-        folio: &LockedFolio,
-        end: &Arc<EndWriteback>,
-        blocks: Range<u32>,
-        device_block: u64,
-        size: u64,
-        valid: usize,
-    ) {
-        let block_size = folio.block_size();
-        let room = ((PAGE_SIZE as usize) << self.server.config.folio_order_max) / block_size;
-        let mut at = blocks.start;
-        while at < blocks.end {
-            let first = folio.first_block() + u64::from(at);
-            let device_block = device_block + u64::from(at - blocks.start);
-            let fits = self.write.as_ref().is_some_and(|write| {
-                write.first + write.count == first
-                    && write.device_block + write.count == device_block
-                    && (write.count as usize) < room
-            });
-            if !fits {
-                self.submit();
-            }
-            let write = self.write.get_or_insert_with(|| Write {
-                inode: self.inode.clone(),
-                first,
-                count: 0,
-                device_block,
-                size,
-                bounce: self.server.writeback.take_bounce(),
-                parts: Vec::new(),
-            });
-            let taken = (room - write.count as usize).min((blocks.end - at) as usize);
-            let to = write.count as usize * block_size;
-            let from = at as usize * block_size;
-            let len = taken * block_size;
-            write.bounce.copy_from(to, folio.frames(), from, len);
-            if valid < from + len {
-                let zero = valid.max(from) - from;
-                write.bounce.zero(to + zero..to + len);
-            }
-            write.count += taken as u64;
-            write.size = write.size.max(size);
-            let run = at..at + taken as u32;
-            write.parts.push(Part { end: end.clone(), blocks: block_bits(run.clone()) });
-            at = run.end;
-        }
-    }
-
-    /// Starts the operation that was collected.
-    fn submit(&mut self) {
-        let Some(write) = self.write.take() else { return };
-        let block_size = 1u64 << self.inode.mapping.block_shift();
-        let segment = Segment { frames: write.bounce.clone(), offset: 0, len: (write.count * block_size) as usize };
-        let sector = write.device_block * (block_size / SECTOR_SIZE);
-        let done = self.server.writeback.done.clone();
-        let end_io = Box::new(move |outcome| {
-            done.queue.lock().push_back(Done { write, outcome });
-            done.arrivals.wake_all();
-        });
-        self.server.device.submit(Bio { op: BioOp::Write, sector, segments: vec![segment], end_io });
-    }
 }
