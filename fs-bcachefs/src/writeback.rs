@@ -39,7 +39,7 @@ pub fn end(volume: &Volume, inode: &Inode, first: u64, count: u64, size: u64) ->
     }
     if let Ok(node) = volume.nodes().get_mut(inode.ino) {
         // A truncate that came in between waited for this write, and sets the size afterwards.
-        node.size = node.size.max(size.min(inode.size()));
+        node.size = node.size.max(inode.size_to_publish(size));
     }
     Ok(())
 }

@@ -491,7 +491,7 @@ impl InodeOperations for Operations {
     }
 
     fn blocks_written(&self, inode: &Inode, first: u64, count: u64, size: u64) -> VfsResult<()> {
-        let done = self.inode.complete_write(first, count, size.min(inode.size()));
+        let done = self.inode.complete_write(first, count, inode.size_to_publish(size));
         refresh_sectors(inode)?;
         Ok(done?)
     }

@@ -326,7 +326,9 @@ impl InodeOperations for Mini {
     }
 
     fn blocks_written(&self, inode: &Inode, first: u64, count: u64, size: u64) -> Result<()> {
-        self.change(&[], |state| state.written(self.ino, first as u32, (first + count) as u32, size.min(inode.size())))
+        self.change(&[], |state| {
+            state.written(self.ino, first as u32, (first + count) as u32, inode.size_to_publish(size))
+        })
     }
 
     fn truncate(&self, inode: &Inode, new_size: u64, now: Timestamp) -> Result<()> {

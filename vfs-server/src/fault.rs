@@ -31,6 +31,7 @@ impl Server {
     /// Answers a fault, or says why the access fails. [`Error::NoFolio`]: start over after a wait.
     pub(crate) fn fault(&self, fault: &RequestMmap) -> Result<ProvideMmap> {
         let inode = self.mappings.inode(fault.cookie).ok_or(Error::Stale)?;
+        let _lock = mutant(Mutant::FaultTakesInodeLock).then(|| inode.lock.write_key(inode.ino));
         if fault.access == Access::Write && !fault.record.private {
             self.counters.mkwrite_faults.inc();
             self.mkwrite_fault(inode.arc(), fault)

@@ -12,7 +12,7 @@ use alloc::sync::Arc;
 use pager_abi::Cookie;
 use platform::lockdep::{DIRECTORY, INODE, LEAF, TABLE};
 use platform::sync::{Long, Mutex, RwLock, Word};
-use platform::{name_object, tell};
+use platform::{Mutant, mutant, name_object, tell};
 
 /// A file of a mounted file system, while somebody uses it.
 pub struct Inode {
@@ -81,6 +81,12 @@ impl Inode {
     /// folio lock of the last folio; a look without them may be stale at once.
     pub fn size(&self) -> u64 {
         self.size.load()
+    }
+
+    /// How much of `size`, which a write to the disk knew when its bytes were taken, its end may publish there: the
+    /// file may have been cut since.
+    pub fn size_to_publish(&self, size: u64) -> u64 {
+        if mutant(Mutant::LateSizePublished) { size } else { size.min(self.size()) }
     }
 
     /// Sets the size; see [`Inode::size`] for who may.

@@ -25,6 +25,7 @@ use platform::client::{self, ZapWhat};
 use platform::lockdep::{LEAF, RENAME, WORKER};
 use platform::sync::{Mutex, RwLock, WaitQueue, Word};
 use platform::thread::{self, ThreadKind};
+use platform::{Mutant, mutant};
 use syscall::flag::{O_DIRECTORY, O_RDONLY};
 use syscall::schemev2::Cqe;
 
@@ -161,8 +162,8 @@ impl Server {
     /// What a worker of these queues answers.
     fn queues(&self, own: u64) -> u64 {
         match self.config.pool {
-            WorkerPool::Dedicated => own,
-            WorkerPool::Shared => QUEUE_FAULT | QUEUE_ORDINARY,
+            WorkerPool::Dedicated if !mutant(Mutant::FaultsFromSharedPool) => own,
+            _ => QUEUE_FAULT | QUEUE_ORDINARY,
         }
     }
 

@@ -94,11 +94,16 @@ impl<'a> Pass<'a> {
         if trim == Trim::WhoeverLeavesEarly {
             let size = self.inode().size();
             if last_folio_position >= size {
-                tell!("believes that the last folio was its own: trims to {size}");
-                self.file.truncate_pagecache(size);
+                self.trim(size);
             }
         }
         passed
+    }
+
+    /// Cleans up past `size`, which the caller believes to be the end of the file still.
+    pub fn trim(&self, size: u64) {
+        tell!("believes that the last folio was its own: trims to {size}");
+        self.file.truncate_pagecache(size);
     }
 
     fn locked(

@@ -53,6 +53,14 @@ const fn truncate(mutant: Mutant, case: &'static str) -> Hunt {
     Hunt { mutant, experiment: "writeback-truncate", variant: "waits-for-writeback", case }
 }
 
+const fn own_mapping(mutant: Mutant, variant: &'static str, case: &'static str) -> Hunt {
+    Hunt { mutant, experiment: "write-from-own-mapping", variant, case }
+}
+
+const fn pool(mutant: Mutant, case: &'static str) -> Hunt {
+    Hunt { mutant, experiment: "fault-pool", variant: "dedicated", case }
+}
+
 const fn errseq(mutant: Mutant, case: &'static str) -> Hunt {
     Hunt { mutant, experiment: "fsync-errseq", variant: "errseq", case }
 }
@@ -82,12 +90,18 @@ pub static HUNTS: &[Hunt] = &[
     cache(Mutant::FsyncSkipsWriteback, "fsync-against-writeback"),
     truncate(Mutant::TailKeptOnCut, "cut"),
     truncate(Mutant::MkwriteWithStaleSize, "append-store"),
+    truncate(Mutant::TruncateForgetsWriteback, "reuse-at-once"),
+    truncate(Mutant::LateSizePublished, "late-size"),
+    own_mapping(Mutant::FaultTakesInodeLock, "faulting", "same-page"),
+    own_mapping(Mutant::BufferAwaitedUnderFolioLock, "retry", "same-page"),
+    pool(Mutant::FaultsFromSharedPool, "two-writes"),
     migrate(Mutant::ReclaimForgetsWriteback, "reclaim-write"),
     migrate(Mutant::MigrateWithoutZap, "migrate-store"),
     migrate(Mutant::MigrateForgetsDirty, "migrate-store"),
     errseq(Mutant::ErrorSampledLate, "background"),
     errseq(Mutant::ErrorToldToOne, "two-files"),
     errseq(Mutant::FailedWriteLeftClean, "two-files"),
+    bcachefs(Mutant::EarlyExitTrims, "early-exit"),
     bcachefs(Mutant::ReservationReleasedTwice, "no-space"),
     bcachefs(Mutant::SizePublishedAfterUnlock, "append-writeback"),
     bcachefs(Mutant::SectorStateClearedLate, "writeback"),
@@ -167,4 +181,27 @@ fn catch(case: &Case, variant: &str, seed: u64, schedules: u64) -> Result<Catch,
         Verdict::Clean | Verdict::Exhausted => None,
     };
     Ok(Catch { seed, schedules: progress.schedules, failure })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_is_hunted_in_a_scenario_that_is_there_and_clean() {
+        for mutant in Mutant::ALL {
+            assert!(HUNTS.iter().any(|hunt| hunt.mutant == *mutant), "nobody hunts {}", mutant.id());
+        }
+        for hunt in HUNTS {
+            let case = hunt.case().unwrap_or_else(|error| panic!("{error}"));
+            assert!(case.expected(hunt.variant).is_empty(), "{} is not clean without a fault", hunt.place());
+        }
+    }
+
+    #[test]
+    fn only_a_build_for_it_can_be_made_faulty() {
+        assert_eq!(mutant::set(Some(Mutant::ALL[0])), mutant::POSSIBLE);
+        assert_eq!(mutant::mutant(Mutant::ALL[0]), mutant::POSSIBLE);
+        mutant::set(None);
+    }
 }

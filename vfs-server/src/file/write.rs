@@ -317,6 +317,9 @@ impl Server {
         if end > inode.size() {
             protect_tail(inode, &folio);
         }
+        if let (Source::Client(request), true) = (piece.source, mutant(Mutant::BufferAwaitedUnderFolioLock)) {
+            request.fault_in(piece.buffer_offset, count).unwrap_or(Ok(()))?;
+        }
         tell!("copies [{},{end}) to {folio}", piece.position);
         let copied = folio.change(|frames| match piece.source {
             Source::Staged(staged) => {

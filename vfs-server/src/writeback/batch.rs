@@ -17,6 +17,7 @@ use core::ops::Range;
 use pager_abi::PAGE_SIZE;
 use platform::block::{Bio, BioOp, SECTOR_SIZE, Segment};
 use platform::frame::Frames;
+use platform::{Mutant, mutant};
 
 /// One operation: contiguous blocks of a file to contiguous blocks of the device.
 pub(super) struct Write {
@@ -28,6 +29,14 @@ pub(super) struct Write {
     pub(super) size: u64,
     pub(super) bounce: Arc<Frames>,
     pub(super) parts: Vec<Part>,
+}
+
+impl Write {
+    /// The size that the file has on the disk at least, now that what ends at byte `end` is there. Not more than that:
+    /// a cut waits for the folios that it changes, and for no others.
+    pub(super) fn reached(&self, end: u64) -> u64 {
+        if mutant(Mutant::LateSizePublished) { self.size } else { self.size.min(end) }
+    }
 }
 
 /// The blocks of one folio in an operation.

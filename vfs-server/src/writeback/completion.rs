@@ -64,7 +64,7 @@ impl Server {
         );
         let outcome = outcome
             .map_err(Error::from)
-            .and_then(|()| inode.operations().blocks_written(inode, write.first, write.count, write.size.min(end)));
+            .and_then(|()| inode.operations().blocks_written(inode, write.first, write.count, write.reached(end)));
         match outcome {
             Ok(()) => self.counters.blocks_written.add(write.count),
             Err(error) => {

@@ -29,7 +29,7 @@ pub static EXPERIMENT: Experiment = Experiment {
         },
         Case {
             name: "reclaim-write",
-            summary: "one client writes, another fsyncs, while reclaim gives clean folios back",
+            summary: "one client writes and reads, another fsyncs, reclaim gives folios back, and the disk holds a write back",
             scenario: |_| reclaim_against_write(),
             breaks: &[],
             size: Size::Mix,
@@ -87,7 +87,7 @@ fn reclaim_against_store() -> Box<dyn Scenario> {
 
 fn reclaim_against_write() -> Box<dyn Scenario> {
     let script = Script::new("reclaim against a write", &file_systems::MINI)
-        .disk(Pace::AnyOrder)
+        .disk(Pace::HoldsBack)
         .set_up(mapped)
         .client("write", |me| {
             must(me.write("a", 0, 1024));

@@ -7,9 +7,9 @@
 //! back, bytes behind the end that are there again when the file grows.
 
 use super::{Case, Experiment, Size, Variant};
-use crate::scenario::{Failure, Scenario};
+use crate::scenario::{Failure, FaultSites, Scenario};
 use crate::world::disk::Pace;
-use crate::world::{Script, Stage, file_systems};
+use crate::world::{CrashTest, Script, Stage, file_systems};
 use platform::block::{Bio, BioOp, BlockDevice, IoError, SECTOR_SIZE};
 use std::sync::Arc;
 use syscall::flag::{O_CREAT, O_RDWR};
@@ -33,6 +33,20 @@ pub static EXPERIMENT: Experiment = Experiment {
             scenario: |_| blocks_go_to_another_file(),
             breaks: &[],
             size: Size::Small,
+        },
+        Case {
+            name: "reuse-at-once",
+            summary: "one client writes a file and cuts it to nothing, another writes and fsyncs the next, on ext4",
+            scenario: |_| blocks_are_reused_at_once(),
+            breaks: &[],
+            size: Size::Mix,
+        },
+        Case {
+            name: "late-size",
+            summary: "one client cuts off what lies behind a page that is being written back; the machine stops",
+            scenario: |_| cut_behind_a_write(),
+            breaks: &[],
+            size: Size::Mix,
         },
         Case {
             name: "append",
@@ -121,6 +135,44 @@ fn blocks_go_to_another_file() -> Box<dyn Scenario> {
         })
         .task("writeback", |stage| stage.server.write_back_pass())
         .check(|stage, _| sound(stage));
+    Box::new(script)
+}
+
+/// ext4 without a journal gives blocks away as soon as they are free: the first ones to whoever comes next.
+fn blocks_are_reused_at_once() -> Box<dyn Scenario> {
+    let script = Script::new("blocks of a cut file go to another at once", &file_systems::EXT4)
+        .settings(|settings| settings.faults = FaultSites::Only(&[]))
+        .disk(Pace::HoldsBack)
+        .set_up(|stage: &Stage| {
+            must(stage.actor(0).create("a"));
+            must(stage.actor(1).create("b"));
+        })
+        .client("cut", |me| {
+            must(me.write("a", 0, PAGE));
+            must(me.truncate("a", 0));
+        })
+        .client("write", |me| {
+            must(me.write("b", 0, PAGE));
+            must(me.fsync("b"));
+        })
+        .task("writeback", |stage| stage.server.write_back_pass());
+    Box::new(script)
+}
+
+/// The cut waits for the pages that it takes away; the write of the one before them may end after it.
+fn cut_behind_a_write() -> Box<dyn Scenario> {
+    let script = Script::new("a cut behind a page that is written back", &file_systems::MINI)
+        .disk(Pace::HoldsBack)
+        .crashes(CrashTest { points: 2, states: 2 })
+        .set_up(|stage: &Stage| {
+            must(stage.actor(0).create("a"));
+            must(stage.actor(0).write("a", 0, 2 * PAGE));
+        })
+        .client("cut", |me| {
+            must(me.write("a", 0, 1024));
+            must(me.truncate("a", PAGE));
+        })
+        .task("writeback", |stage| stage.server.write_back_pass());
     Box::new(script)
 }
 

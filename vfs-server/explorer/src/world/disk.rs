@@ -5,8 +5,8 @@
 //! flush is logged as it is submitted and completed: from that the disks are made that a crash may
 //! leave ([`super::crash`]).
 //!
-//! Operations end before `submit` returns, unless the disk is [`Pace::Late`]: then they end on the
-//! disk's own task, one after the other, whenever that runs.
+//! Operations end before `submit` returns, unless the disk is [`Pace::Late`] or worse: then they end on
+//! the disk's own task, one after the other, whenever that runs.
 
 use super::log::Log;
 use crate::oracle::Moment;
@@ -16,6 +16,8 @@ use crate::runtime;
 use platform::block::{Bio, BioOp, BlockDevice, IoError, SECTOR_SIZE};
 use platform::host;
 use platform::sync::WaitQueue;
+use platform::tell;
+use platform::thread::now_ns;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -32,6 +34,8 @@ pub enum Pace {
     Late,
     /// As `Late`, in an order that is a choice of the run.
     AnyOrder,
+    /// As `Late`, but one of the writes, which is a choice of the run, ends when nobody else can go on.
+    HoldsBack,
 }
 
 /// What may go wrong; each operation of the kind becomes a choice.
@@ -54,6 +58,8 @@ pub struct Disk {
     faults: Vec<DiskFault>,
     state: Mutex<State>,
     arrivals: WaitQueue,
+    holds: WaitQueue,
+    ends: WaitQueue,
 }
 
 type Sectors = BTreeMap<u64, Box<[u8; SECTOR]>>;
@@ -75,8 +81,14 @@ struct State {
     log: DiskLog,
     is_logged: bool,
     /// Operations of a late disk, with their places in the log.
-    pending: VecDeque<(Bio, Option<Submitted>)>,
+    pending: VecDeque<Operation>,
+    /// The write that is held back, and whether there was one already.
+    held: Option<Operation>,
+    has_held: bool,
 }
+
+/// With its place in the log.
+type Operation = (Bio, Option<Submitted>);
 
 /// What a disk begins with.
 enum Image {
@@ -108,8 +120,16 @@ impl Disk {
 
     fn with(image: Image, pace: Pace, faults: &[DiskFault], clock: Option<Arc<Log>>) -> Arc<Self> {
         assert!(image.len().is_multiple_of(SECTOR), "an image of {} bytes", image.len());
-        let (state, arrivals) = (Mutex::new(State::default()), WaitQueue::new());
-        Arc::new(Self { image, clock, pace, faults: faults.to_vec(), state, arrivals })
+        Arc::new(Self {
+            image,
+            clock,
+            pace,
+            faults: faults.to_vec(),
+            state: Mutex::new(State::default()),
+            arrivals: WaitQueue::new(),
+            holds: WaitQueue::new(),
+            ends: WaitQueue::new(),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -149,6 +169,13 @@ impl Disk {
         content
     }
 
+    fn is_held_back(&self, bio: &Bio) -> bool {
+        let may_be = self.pace == Pace::HoldsBack && bio.op == BioOp::Write && !self.state().has_held;
+        let is = may_be && runtime::pick(2, "whether the disk holds the write back") == 1;
+        self.state().has_held |= is;
+        is
+    }
+
     fn may(&self, fault: DiskFault, site: &'static str) -> bool {
         self.faults.contains(&fault) && host::choose(2, site) == 1
     }
@@ -175,7 +202,26 @@ impl Disk {
             };
             let operation = self.state().pending.remove(next as usize);
             operation.into_iter().for_each(|(bio, submitted)| self.perform(bio, submitted));
+            self.ends.wake_all();
         }
+    }
+
+    /// The body of the task that ends the write which is held back.
+    pub(super) fn serve_held(&self) {
+        self.holds.wait_until("a write to hold back", || self.state().held.is_some());
+        // Time passes when nobody can go on.
+        self.holds.wait_for_until::<()>("the others", now_ns() + 1, || None);
+        let held = self.state().held.take();
+        held.into_iter().for_each(|(bio, submitted)| self.perform(bio, submitted));
+        self.ends.wake_all();
+    }
+
+    /// Waits until all that was submitted has ended.
+    pub(super) fn drain(&self) {
+        self.ends.wait_until("the disk", || {
+            let state = self.state();
+            state.pending.is_empty() && state.held.is_none()
+        });
     }
 
     fn perform(&self, bio: Bio, submitted: Option<Submitted>) {
@@ -274,12 +320,16 @@ impl BlockDevice for Disk {
 
     fn submit(&self, bio: Bio) {
         let submitted = self.note(&bio);
-        match self.pace {
-            Pace::Late | Pace::AnyOrder if self.state().is_logged => {
-                self.state().pending.push_back((bio, submitted));
-                self.arrivals.wake_all();
-            }
-            _ => self.perform(bio, submitted),
+        if self.pace == Pace::AtOnce || !self.state().is_logged {
+            return self.perform(bio, submitted);
+        }
+        if self.is_held_back(&bio) {
+            tell!("the disk holds back the write to sector {}", bio.sector);
+            self.state().held = Some((bio, submitted));
+            self.holds.wake_all();
+        } else {
+            self.state().pending.push_back((bio, submitted));
+            self.arrivals.wake_all();
         }
     }
 }

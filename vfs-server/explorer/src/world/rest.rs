@@ -26,6 +26,7 @@ const CHUNK: usize = 3 * 4096;
 
 /// Runs undisturbed, as a task.
 pub(super) fn settle(stage: &Stage, depth: Depth) -> Result<(), Failure> {
+    stage.disk.drain();
     let mut files = Vec::new();
     for path in stage.log.paths() {
         if let Some((descriptor, bytes)) = read_whole(stage, &path)? {

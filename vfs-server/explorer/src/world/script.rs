@@ -234,6 +234,10 @@ impl Script {
             let disk = disk.clone();
             assert!(thread::spawn("disk", ThreadKind::Other, move || disk.serve()), "no room for the disk");
         }
+        if self.pace == Pace::HoldsBack {
+            let disk = disk.clone();
+            assert!(thread::spawn("slow disk", ThreadKind::Other, move || disk.serve_held()), "no room for the disk");
+        }
     }
 
     fn actors(&self, machine: &Arc<Machine>, log: &Arc<Log>) -> Vec<Arc<Actor>> {

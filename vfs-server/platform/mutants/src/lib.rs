@@ -36,6 +36,9 @@ macro_rules! mutants {
 }
 
 mutants! {
+    /// A write that leaves the fast way early trims the page cache to the size that it saw, after it has let go
+    /// of the inode lock. (Under the lock it would be harmless: nobody extends the file meanwhile.)
+    EarlyExitTrims = "k1-early-exit-trims",
     /// A folio is used after its lock was won without looking whether it is still in the mapping.
     NoMappingRecheck = "k2-no-mapping-recheck",
     /// A reservation is given back twice when a write ends early.
@@ -86,6 +89,9 @@ mutants! {
     FsyncSkipsWriteback = "fsync-skips-writeback",
     /// Truncate frees blocks that are still being written, and does not wait for the end of it.
     TruncateForgetsWriteback = "truncate-forgets-writeback",
+    /// Writeback that ends late publishes the size that the file had when its bytes were taken, though it was cut
+    /// since.
+    LateSizePublished = "late-writeback-resurrects-size",
     /// Truncate leaves what was behind the new end in its last block.
     TailKeptOnCut = "tail-kept-on-cut",
     /// A store's fault makes room for the part of the page that the file had before the folio was locked.
@@ -96,6 +102,12 @@ mutants! {
     MigrateWithoutZap = "migrate-without-zap",
     /// Migration forgets which blocks are dirty.
     MigrateForgetsDirty = "migrate-forgets-dirty",
+    /// A fault takes the inode lock, which a write may hold that waits for the fault.
+    FaultTakesInodeLock = "fault-takes-inode-lock",
+    /// A write waits for a page of its client's buffer with a folio locked: the fault may need that very folio.
+    BufferAwaitedUnderFolioLock = "buffer-awaited-under-folio-lock",
+    /// Faults have no workers of their own: all may be busy with writes that wait for a fault.
+    FaultsFromSharedPool = "faults-from-shared-pool",
     /// An open file looks at the errors of writeback when it begins to sync, not when it was opened.
     ErrorSampledLate = "error-sampled-late",
     /// An error of writeback is forgotten when one open file was told.
