@@ -163,7 +163,7 @@ fn blocks_are_reused_at_once() -> Box<dyn Scenario> {
 fn cut_behind_a_write() -> Box<dyn Scenario> {
     let script = Script::new("a cut behind a page that is written back", &file_systems::MINI)
         .disk(Pace::HoldsBack)
-        .crashes(CrashTest { points: 2, states: 2 })
+        .crashes(CrashTest { points: 1, states: 1 })
         .set_up(|stage: &Stage| {
             must(stage.actor(0).create("a"));
             must(stage.actor(0).write("a", 0, 2 * PAGE));
