@@ -98,6 +98,8 @@ pub static HUNTS: &[Hunt] = &[
     migrate(Mutant::ReclaimForgetsWriteback, "reclaim-write"),
     migrate(Mutant::MigrateWithoutZap, "migrate-store"),
     migrate(Mutant::MigrateForgetsDirty, "migrate-store"),
+    migrate(Mutant::MovedFolioSkipped, "migrate-cut"),
+    migrate(Mutant::MovedFolioSkipped, "migrate-fsync"),
     errseq(Mutant::ErrorSampledLate, "background"),
     errseq(Mutant::ErrorToldToOne, "two-files"),
     errseq(Mutant::FailedWriteLeftClean, "two-files"),

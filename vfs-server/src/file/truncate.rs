@@ -159,11 +159,16 @@ impl Server {
     fn drop_folios(&self, inode: &Inode, page: u64, mapped: Mapped) {
         let mut at = page;
         while let Some(folio) = inode.mapping.next(at, Mark::Present) {
-            at = folio.end_index();
             if folio.index() < page {
+                at = folio.end_index();
                 continue;
             }
             let folio = folio.lock();
+            if !folio.is_attached() && !mutant(Mutant::MovedFolioSkipped) {
+                // Another one may have taken its place.
+                continue;
+            }
+            at = folio.end_index();
             if folio.is_attached() {
                 wait_writeback(&folio);
                 if mapped == Mapped::Perhaps && folio.is_mapped() {

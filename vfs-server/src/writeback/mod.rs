@@ -206,6 +206,10 @@ impl Server {
                 batch.submit();
                 folio.lock()
             });
+            if !locked.is_attached() && !mutant(Mutant::MovedFolioSkipped) {
+                // It was moved or cut off: what has its place now is as dirty.
+                continue;
+            }
             if locked.is_attached() && locked.is_under_writeback() {
                 drop(locked);
                 batch.submit();

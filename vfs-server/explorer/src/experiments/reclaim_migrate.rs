@@ -9,7 +9,7 @@ use super::writeback_truncate::{must, sound};
 use super::{Case, Experiment, Size, Variant};
 use crate::scenario::Scenario;
 use crate::world::disk::Pace;
-use crate::world::{Script, Stage, file_systems};
+use crate::world::{CrashTest, Script, Stage, file_systems};
 
 /// The experiment.
 pub static EXPERIMENT: Experiment = Experiment {
@@ -47,6 +47,20 @@ pub static EXPERIMENT: Experiment = Experiment {
             scenario: |_| migrate_against_write(),
             breaks: &[],
             size: Size::Mix,
+        },
+        Case {
+            name: "migrate-cut",
+            summary: "one client cuts a file and lets it grow again while its folio moves",
+            scenario: |_| migrate_against_cut(),
+            breaks: &[],
+            size: Size::Small,
+        },
+        Case {
+            name: "migrate-fsync",
+            summary: "one client writes and fsyncs while the folio moves; then the machine may crash",
+            scenario: |_| migrate_against_fsync(),
+            breaks: &[],
+            size: Size::Small,
         },
         Case {
             name: "both",
@@ -119,6 +133,30 @@ fn migrate_against_write() -> Box<dyn Scenario> {
         .task("migrate", |stage| _ = stage.server.migrate_folios())
         .task("writeback", |stage| stage.server.write_back_pass());
     Box::new(script.check(|stage, _| sound(stage)))
+}
+
+fn migrate_against_cut() -> Box<dyn Scenario> {
+    let script = Script::new("migration against a cut", &file_systems::MINI)
+        .set_up(mapped)
+        .client("cut", |me| {
+            must(me.truncate("a", 0));
+            must(me.truncate("a", PAGE));
+            must(me.read("a", 0, 512));
+        })
+        .task("migrate", |stage| _ = stage.server.migrate_folios());
+    Box::new(script.check(|stage, _| sound(stage)))
+}
+
+fn migrate_against_fsync() -> Box<dyn Scenario> {
+    let script = Script::new("migration against an fsync", &file_systems::MINI)
+        .set_up(mapped)
+        .crashes(CrashTest { points: 2, states: 4 })
+        .client("write", |me| {
+            must(me.write("a", 0, 512));
+            must(me.fsync("a"));
+        })
+        .task("migrate", |stage| _ = stage.server.migrate_folios());
+    Box::new(script)
 }
 
 fn both() -> Box<dyn Scenario> {

@@ -100,6 +100,8 @@ mutants! {
     ReclaimForgetsWriteback = "reclaim-forgets-writeback",
     /// Migration moves a folio that clients go on to store to.
     MigrateWithoutZap = "migrate-without-zap",
+    /// fsync and truncate pass over a folio that was moved while they waited for its lock.
+    MovedFolioSkipped = "moved-folio-skipped",
     /// Migration forgets which blocks are dirty.
     MigrateForgetsDirty = "migrate-forgets-dirty",
     /// A fault takes the inode lock, which a write may hold that waits for the fault.
