@@ -2,8 +2,9 @@
 
 mod common;
 
-use common::{Random, Rig, eventually, open, with_each};
+use common::{Rig, eventually, open, with_each};
 use fs_bcachefs::{Options, WriteProtocol};
+use linux::testing::Random;
 use pager_abi::file_verb::FileVerb;
 use pager_core::{Rights, Sharing};
 use std::sync::atomic::Ordering;

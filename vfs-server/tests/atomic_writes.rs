@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{Rig, in_parallel, open, small};
+use common::{Rig, open, small};
+use linux::testing::in_parallel;
 use pager_abi::server_verb::ServerVerb;
 use pager_core::{Rights, Sharing};
 

@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{Rig, in_parallel, open, pattern, small};
+use common::{Rig, open, pattern, small};
+use linux::testing::in_parallel;
 use pager_abi::file_verb::FileVerb;
 use pager_core::{Rights, Sharing};
 use std::sync::atomic::Ordering;

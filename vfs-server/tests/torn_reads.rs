@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{Rig, in_parallel, open};
+use common::{Rig, open};
+use linux::testing::in_parallel;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -7,15 +7,13 @@ pub mod fake_disk;
 use fake_disk::FakeDisk;
 use fs_bcachefs::{Options, WriteProtocol};
 use guest::{Client, Machine};
+pub use linux::testing::eventually;
+use linux::testing::only_machine;
 use pager_abi::server_verb::ServerVerb;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, MutexGuard};
 use syscall::flag::{O_CREAT, O_RDWR};
 use vfs_server::{Config, Server};
-
-/// One machine a process at a time.
-static MACHINES: Mutex<()> = Mutex::new(());
 
 pub struct Rig {
     pub machine: Arc<Machine>,
@@ -27,7 +25,7 @@ pub struct Rig {
 impl Rig {
     /// A volume of `sectors`, in which a write locks at most `folios` folios at once.
     pub fn start(write: WriteProtocol, sectors: u64, folios: usize, config: Config) -> Self {
-        let only = MACHINES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let only = only_machine();
         let machine = linux::start_machine();
         let disk = FakeDisk::new(sectors * 512);
         let folios = folios.to_string();
@@ -83,43 +81,4 @@ pub fn with_each(test: impl Fn(WriteProtocol)) {
 /// Opens a file for reading and writing, made if it is not there.
 pub fn open(client: &Client, path: &str) -> u64 {
     client.open(path, O_RDWR | O_CREAT | 0o644).unwrap()
-}
-
-/// Waits until `condition` holds; a test that would hang says what it waited for.
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what} did not happen: {}", platform::waits::report());
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// Runs `bodies` on threads of their own and gives up, with who waits for whom, if they hang.
-pub fn in_parallel(bodies: Vec<Box<dyn FnOnce() + Send>>) {
-    let threads: Vec<_> = bodies.into_iter().map(std::thread::spawn).collect();
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while threads.iter().any(|thread| !thread.is_finished()) {
-        if Instant::now() > deadline {
-            eprintln!("hanging:\n{}", platform::waits::report());
-            std::process::abort();
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    for thread in threads {
-        if let Err(panic) = thread.join() {
-            std::panic::resume_unwind(panic);
-        }
-    }
-}
-
-/// A small generator, so that a seed gives a run.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % n
-    }
 }

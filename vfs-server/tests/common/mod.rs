@@ -8,14 +8,12 @@ pub mod fake_fs;
 use fake_disk::FakeDisk;
 use fake_fs::FakeFs;
 use linux::guest::{Client, Machine};
+pub use linux::testing::eventually;
+use linux::testing::only_machine;
 use pager_abi::server_verb::ServerVerb;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, MutexGuard};
 use syscall::flag::{O_CREAT, O_RDWR};
 use vfs_server::{Config, Server};
-
-/// One machine a process at a time.
-static MACHINES: Mutex<()> = Mutex::new(());
 
 /// Shows what the server logs beside a failing test.
 struct Stderr;
@@ -47,7 +45,7 @@ pub fn small() -> Config {
 impl Rig {
     /// Blocks of `block_size` bytes, `blocks` of them.
     pub fn start(block_size: u32, blocks: u64, config: Config) -> Self {
-        let only = MACHINES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let only = only_machine();
         Self::on(FakeDisk::new(blocks * u64::from(block_size)), block_size, config, only)
     }
 
@@ -116,31 +114,4 @@ pub fn pattern(version: u64, offset: u64, len: usize) -> Vec<u8> {
     (offset..offset + len as u64)
         .map(|at| (at ^ at >> 8 ^ at >> 16).wrapping_mul(31).wrapping_add(version * 97) as u8)
         .collect()
-}
-
-/// Waits until `condition` holds; a test that would hang says what it waited for.
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what} did not happen: {}", platform::waits::report());
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// Runs `bodies` on threads of their own and gives up, with who waits for whom, if they hang.
-pub fn in_parallel(bodies: Vec<Box<dyn FnOnce() + Send>>) {
-    let threads: Vec<_> = bodies.into_iter().map(std::thread::spawn).collect();
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while threads.iter().any(|thread| !thread.is_finished()) {
-        if Instant::now() > deadline {
-            eprintln!("hanging:\n{}", platform::waits::report());
-            std::process::abort();
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    for thread in threads {
-        if let Err(panic) = thread.join() {
-            std::panic::resume_unwind(panic);
-        }
-    }
 }
