@@ -474,13 +474,10 @@ impl InodeOperations for Operations {
         Ok(done?)
     }
 
-    fn before_mkwrite(&self, inode: &Inode) -> VfsResult<()> {
+    fn mkwrite_lock(&self) -> MkwriteLock {
         match self.steps().fault_lock {
-            FaultLock::None => Ok(()),
-            FaultLock::InodeLock => {
-                let _lock = inode.lock.write_key(inode.ino);
-                Ok(self.inode.leave_inode(self.steps().conversion)?)
-            }
+            FaultLock::None => MkwriteLock::None,
+            FaultLock::InodeLock => MkwriteLock::Inode,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What can be set when a server starts.
 
 use crate::error::{Error, Result};
-use crate::page_cache::MAX_ORDER;
+use crate::page_cache::{MAX_ORDER, PINS_MAX};
 use alloc::format;
 use alloc::string::String;
 
@@ -35,7 +35,7 @@ pub struct Config {
     pub folio_order_max: u8,
     /// Most pages that are read together because one of them was missing.
     pub readahead_pages: usize,
-    /// Threads that answer page faults.
+    /// Threads that answer page faults, at most 31.
     pub fault_workers: usize,
     /// Threads that answer everything else.
     pub request_workers: usize,
@@ -151,7 +151,8 @@ impl Config {
         // A largest folio, and one that is written back meanwhile.
         self.cache_pages = self.cache_pages.max(2 << self.folio_order_max);
         self.readahead_pages = self.readahead_pages.max(1);
-        self.fault_workers = self.fault_workers.max(1);
+        // Each pins a folio, for a moment twice.
+        self.fault_workers = self.fault_workers.clamp(1, PINS_MAX / 2);
         self.request_workers = self.request_workers.max(1);
         self.writeback_workers = self.writeback_workers.max(1);
         self.dirty_limit_pages = self.dirty_limit_pages.clamp(1, self.cache_pages / 2);

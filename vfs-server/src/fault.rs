@@ -10,7 +10,7 @@
 //! | **write** | folio lock | folio lock; an extension write-protects the tail page under it |
 //! | **truncate** | invalidate lock, then ZAP | invalidate lock, then ZAP |
 //! | **writeback** | - | folio lock: WRPROTECT comes before the copy, a later store faults again |
-//! | **reclaim** | folio lock; attached is re-checked | dirty is set under the folio lock |
+//! | **reclaim** | folio lock; attached is re-checked | the folio is pinned; dirty is set under the folio lock |
 //!
 //! The mapped flags of a folio are set under its lock *before* the answer leaves: whoever revokes
 //! afterwards finds them set and asks the kernel, which then drops the answer if it is still on its
@@ -18,8 +18,9 @@
 
 use crate::error::{Error, Result};
 use crate::file::fill::{Reader, page_bytes};
+use crate::fs::MkwriteLock;
 use crate::inode::Inode;
-use crate::page_cache::{AddGuard, LockedFolio, PAGE_SHIFT};
+use crate::page_cache::{AddGuard, LockedFolio, PAGE_SHIFT, PinnedFolio};
 use crate::server::Server;
 use alloc::sync::Arc;
 use core::ops::Range;
@@ -66,14 +67,25 @@ impl Server {
             return Err(Error::ReadOnly);
         }
         let page = fault.offset >> PAGE_SHIFT;
-        inode.operations().before_mkwrite(inode)?;
+        let _inode_lock = match inode.operations().mkwrite_lock() {
+            MkwriteLock::None => None,
+            MkwriteLock::Inode => {
+                // The page stays while the lock is waited for, as Linux's does.
+                let pinned = {
+                    let _added = add_unless_faulty(inode);
+                    self.pinned_folio(inode, page)?
+                };
+                Some((pinned, inode.lock.write_key(inode.ino)))
+            }
+        };
         let _added = add_unless_faulty(inode);
         loop {
             let reserved = page_len(inode, fault.offset)?;
-            let folio = self.uptodate_folio(inode, page, Reader::Fault(&inode.mapping.fault_readahead))?;
+            let pinned = self.pinned_folio(inode, page)?;
             // May start a transaction and fail for lack of space: before any folio is locked.
             inode.operations().page_mkwrite(inode, fault.offset, reserved)?;
-            let folio = folio.lock();
+            let folio = pinned.lock();
+            drop(pinned);
             if !folio.is_attached() && !mutant(Mutant::FaultWithoutRecheck) {
                 continue;
             }
@@ -94,6 +106,21 @@ impl Server {
             drop(folio);
             self.touch_modified(inode);
             return Ok(answer);
+        }
+    }
+}
+
+impl Server {
+    /// The uptodate folio of a page that is to be stored to. While the file system makes room for the store,
+    /// reclaim leaves it alone: nobody has to read meanwhile what is just being moved about.
+    fn pinned_folio(&self, inode: &Arc<Inode>, page: u64) -> Result<PinnedFolio> {
+        loop {
+            let folio = self.uptodate_folio(inode, page, Reader::Fault(&inode.mapping.fault_readahead))?;
+            match folio.pin() {
+                Some(pinned) => return Ok(pinned),
+                // Whoever detaches it holds its lock until it can be found no more.
+                None => folio.wait_unlocked(),
+            }
         }
     }
 }

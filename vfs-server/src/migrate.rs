@@ -4,7 +4,7 @@
 //! (`page_cache`). Whoever moves memory about (compaction, a page that fails) asks for it; here the
 //! tests and the explorer do.
 //!
-//! Under the folio lock: attached, not under writeback; then ZAP, so that no client stores to the
+//! Under the folio lock: attached, not under writeback, not pinned; then ZAP, so that no client stores to the
 //! frames that are left; then the copy takes the folio's place, with its dirty blocks, and the old
 //! one is detached. Whoever waits for its lock finds it so and looks the folio up anew.
 //!
@@ -28,7 +28,7 @@ impl Server {
     }
 
     fn try_migrate(&self, folio: &Arc<Folio>) -> bool {
-        if folio.is_under_writeback() {
+        if folio.is_needed() {
             return false;
         }
         let Some(locked) = folio.try_lock() else { return false };
@@ -49,8 +49,10 @@ impl Server {
             client::zap(inode.mapping.cookie, locked.position(), locked.len() as u64, ZapWhat::Shared);
             locked.clear_mapped();
         }
-        inode.mapping.replace(&self.page_cache, &locked, frames, private);
-        self.counters.folios_migrated.inc();
-        true
+        let moved = inode.mapping.replace(&self.page_cache, &locked, frames, private);
+        if moved {
+            self.counters.folios_migrated.inc();
+        }
+        moved
     }
 }

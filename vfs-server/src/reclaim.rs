@@ -4,7 +4,7 @@
 //! (`page_cache`), dirty folios (`writeback` makes them clean).
 //!
 //! Reclaim waits for no lock: it tries the folio lock, and a folio that is in use stays. Under the
-//! lock: clean, not under writeback; then ZAP, which tells whether a client used it since; then the
+//! lock: clean, not under writeback, not pinned; then ZAP, which tells whether a client used it since; then the
 //! look is repeated, for the ZAP took time (dirtying needs the folio lock, so that it holds is an
 //! assertion of the protocol).
 
@@ -116,13 +116,15 @@ impl Server {
             debug_assert!(false, "a locked folio became dirty");
             return false;
         }
-        inode.mapping.detach(&self.page_cache, &locked);
-        self.counters.folios_reclaimed.inc();
-        true
+        let gone = inode.mapping.try_detach(&self.page_cache, &locked);
+        if gone {
+            self.counters.folios_reclaimed.inc();
+        }
+        gone
     }
 }
 
-/// Whether the disk still needs the folio.
+/// Whether the disk or a fault still needs the folio.
 fn is_busy(folio: &Folio) -> bool {
-    folio.is_under_writeback() && !mutant(Mutant::ReclaimForgetsWriteback)
+    if mutant(Mutant::ReclaimForgetsWriteback) { folio.is_pinned() } else { folio.is_needed() }
 }

@@ -421,3 +421,28 @@ fn inline_writes_against_stores_and_a_full_disk_lose_nothing() {
         client.unmap(map);
     }
 }
+
+#[test]
+fn a_page_stays_while_the_file_system_makes_room_for_a_store() {
+    let rig = Rig::default();
+    let client = rig.client();
+    let file = open(&client, "a");
+    client.write(file, 0, &pattern(1, 0, 4096)).unwrap();
+    client.fsync(file).unwrap();
+    let map = client.map(file, 0, 1, Rights::READ_WRITE, Sharing::Shared).unwrap();
+    client.load(map.address, 1).unwrap();
+    let held = rig.fs.hold_transactions();
+    std::thread::scope(|scope| {
+        let storing = scope.spawn(|| client.store(map.address, b"stored"));
+        common::eventually("the store's fault", || platform::waits::report().contains("transaction"));
+        assert_eq!(rig.server.drop_caches(), 0, "reclaim takes a page that is about to become dirty");
+        assert_eq!(rig.server.migrate_folios(), 0, "migration moves it");
+        drop(held);
+        storing.join().unwrap().unwrap();
+    });
+    client.fsync(file).unwrap();
+    // Only while the fault lasted.
+    assert_eq!(rig.server.migrate_folios(), 1);
+    assert_eq!(rig.server.drop_caches(), 1);
+    assert_eq!(client.load(map.address, 6).unwrap(), b"stored");
+}

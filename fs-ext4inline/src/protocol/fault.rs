@@ -1,7 +1,7 @@
 //! The fault's side: making a mapping, the first store through it.
 //!
-//! The way of a fault: `before_mkwrite` with no lock held, then, under the invalidate lock,
-//! `page_mkwrite`, which fails when there is no block and is followed by dirtying the folio.
+//! The way of a fault: its folio is brought in and pinned; then, under the invalidate lock, `page_mkwrite`, which
+//! fails when there is no block and is followed by dirtying the folio.
 
 use crate::error::Result;
 use crate::inode::{Ext4Inode, Layout};

@@ -261,6 +261,32 @@ fn who_waits_for_a_flag_sees_it_cleared() {
 }
 
 #[test]
+fn a_flag_goes_only_while_a_count_beside_it_is_zero() {
+    const ONE: u32 = 1 << 10;
+    check(|| {
+        let shared = Arc::new(BitLock::new(READY));
+        let taker = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                shared.lock(&CLASS, 0);
+                let taken = shared.update(&CLASS, |flags| (flags < ONE).then_some(flags & !READY)).is_some();
+                shared.unlock(&CLASS);
+                taken
+            })
+        };
+        let counted = shared.update(&CLASS, |flags| (flags & READY != 0).then(|| flags + ONE)).is_some();
+        if counted {
+            assert_eq!(shared.flags(&CLASS) & READY, READY, "it went although it was counted on");
+            shared.update(&CLASS, |flags| Some(flags - ONE));
+        }
+        let taken = taker.join().unwrap();
+        assert!(taken || counted);
+        assert_eq!(shared.flags(&CLASS), if taken { 0 } else { READY });
+        assert!(!shared.is_locked());
+    });
+}
+
+#[test]
 fn a_folio_lock_is_handed_over() {
     check(|| {
         let shared = Arc::new((BitLock::new(0), Watched::new()));

@@ -21,8 +21,7 @@
 //! | write_begin | exclusive (or the write protocol's) | - | - |
 //! | write_settle, write_end_inline | the same | - | the folio |
 //! | prepare_mmap | exclusive | - | - |
-//! | before_mkwrite | **none** | none | none |
-//! | page_mkwrite | **none** | shared | none (called before the folio is locked) |
+//! | page_mkwrite | **none**, or exclusive ([`MkwriteLock`]) | shared | none (called before the folio is locked) |
 //! | map_blocks(Read), read_inline | any or none | any | may hold the folio |
 //! | blocks_written | none | none | none (an I/O completion thread) |
 //! | write_iter, llseek | **none**: the file system's own protocol | - | - |
@@ -49,6 +48,15 @@ use core::ops::Range;
 
 /// An inode's number on its file system.
 pub type Ino = u64;
+
+/// What a store's fault takes before it asks the file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MkwriteLock {
+    /// No lock that a write holds: the write may wait for this fault.
+    None,
+    /// The inode lock. It deadlocks where a write waits for a fault with its locks held.
+    Inode,
+}
 
 /// An inode as a file system gives it to the inode cache.
 pub struct NewInode {
@@ -306,14 +314,13 @@ pub trait InodeOperations: Send + Sync {
     fn prepare_mmap(&self, _inode: &Inode) -> Result<()> {
         Ok(())
     }
-    /// A store through a shared mapping has faulted: called before any lock is taken, for protocols
-    /// that need one which the fault path must not take later.
-    fn before_mkwrite(&self, _inode: &Inode) -> Result<()> {
-        Ok(())
+    /// What [`InodeOperations::page_mkwrite`] is called under, beside the invalidate lock.
+    fn mkwrite_lock(&self) -> MkwriteLock {
+        MkwriteLock::None
     }
     /// A page of a shared mapping is about to become dirty: [pos, pos + len) lies within the file.
-    /// Allocates what is missing. A client gets the error of the access. Its folio was just there with
-    /// its contents, as in Linux, and may be gone again.
+    /// Allocates what is missing. A client gets the error of the access. Its folio is there with its
+    /// contents and stays, as in Linux.
     fn page_mkwrite(&self, inode: &Inode, pos: u64, len: u64) -> Result<()>;
     /// Data of `count` blocks from `first` on has reached the disk: unwritten ones become written,
     /// and the size on the disk grows to `size` if the write got that far (never past [`Inode::size`]).

@@ -109,6 +109,21 @@ impl AddressSpace {
         tell!("drops {folio}{}", if dirty != 0 { ", which is dirty" } else { "" });
         cache.count_clean(folio, dirty);
         folio.detach();
+        self.forget(cache, folio);
+    }
+
+    /// Takes a locked folio out, which is clean, mapped by nobody and not under writeback; `false`: somebody
+    /// needs it to stay.
+    pub fn try_detach(&self, cache: &PageCache, folio: &LockedFolio) -> bool {
+        if !folio.try_detach() {
+            return false;
+        }
+        tell!("drops {folio}");
+        self.forget(cache, folio);
+        true
+    }
+
+    fn forget(&self, cache: &PageCache, folio: &LockedFolio) {
         let removed = self.index.write().remove(folio.index());
         debug_assert!(removed.is_some_and(|removed| Arc::ptr_eq(&removed, folio.folio())));
         cache.clock.remove(folio);
@@ -116,23 +131,34 @@ impl AddressSpace {
     }
 
     /// Puts a copy in `frames`, with `private`, in the place of a locked folio, which is detached then. Nobody
-    /// maps it, and it is not under writeback.
-    pub fn replace(&self, cache: &PageCache, old: &LockedFolio, frames: Arc<Frames>, private: Option<FolioPrivate>) {
+    /// maps it, and it is not under writeback. `false`: somebody needs it to stay.
+    pub fn replace(
+        &self,
+        cache: &PageCache,
+        old: &LockedFolio,
+        frames: Arc<Frames>,
+        private: Option<FolioPrivate>,
+    ) -> bool {
         debug_assert!(old.is_attached() && !old.is_mapped() && !old.is_under_writeback());
-        tell!("moves {old} to other frames");
         if mutant(Mutant::MigrateForgetsDirty) {
             self.cancel_dirty(cache, old, u64::MAX);
         }
+        let order = frames.order();
         let new = old.copy_to(frames, private);
+        if !old.try_detach() {
+            cache.uncharge(order);
+            return false;
+        }
+        tell!("moves {old} to other frames");
         // Dirty blocks are the copy's now: the count and the marks stay.
         old.clear_dirty(u64::MAX);
-        old.detach();
         let replaced = self.index.write().replace(new.clone());
         debug_assert!(replaced.is_some_and(|replaced| Arc::ptr_eq(&replaced, old.folio())));
         cache.clock.remove(old);
         new.tell_state();
         cache.clock.insert(new);
         cache.uncharge(old.order());
+        true
     }
 
     /// Dirties blocks of a locked folio; whether the folio was clean.

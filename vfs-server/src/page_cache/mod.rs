@@ -27,7 +27,7 @@ mod invalidate_lock;
 mod lru;
 
 pub use address_space::AddressSpace;
-pub use folio::{Folio, FolioPrivate, LockedFolio, MAX_ORDER, PAGE_SHIFT};
+pub use folio::{Folio, FolioPrivate, LockedFolio, MAX_ORDER, PAGE_SHIFT, PINS_MAX, PinnedFolio};
 pub use folio_batch::{FolioBatch, FolioOrigin};
 pub use index::Mark;
 pub use invalidate_lock::{AddGuard, BlockGuard, InvalidateLock, InvalidateLockKind};

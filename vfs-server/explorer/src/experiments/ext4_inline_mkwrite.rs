@@ -67,12 +67,7 @@ pub static EXPERIMENT: Experiment = Experiment {
             name: "pool",
             summary: "a write whose copy faults under the inode lock, as Linux's does; a store; one worker for faults",
             scenario: pool,
-            breaks: &[
-                ("mkwrite-unlocked", &[Failure::BUG, "lost-write"]),
-                ("mkwrite-inode-lock", &[Failure::DEADLOCK, "lost-write"]),
-                // Reclaim takes the folio, which a fault of Linux's would pin, while the file has no contents.
-                ("decision-travels", &["lost-write"]),
-            ],
+            breaks: &[("mkwrite-unlocked", &[Failure::BUG]), ("mkwrite-inode-lock", &[Failure::DEADLOCK])],
             size: Size::Mix,
         },
         Case {

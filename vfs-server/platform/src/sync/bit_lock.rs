@@ -130,6 +130,17 @@ impl BitLock {
         before & Self::FLAGS
     }
 
+    /// Changes the flags in one step: to what `change` makes of those that are there. `None` of it leaves
+    /// them, and is the answer.
+    #[inline]
+    pub fn update(&self, class: &'static LockClass, change: impl Fn(u32) -> Option<u32>) -> Option<u32> {
+        host::point(class, self.object(), Access::Write);
+        let changed = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+            change(word & Self::FLAGS).map(|flags| word & !Self::FLAGS | flags & Self::FLAGS)
+        });
+        changed.ok().map(|word| word & Self::FLAGS)
+    }
+
     /// Waits until all of `flags` are clear; `what` is how the wait is reported.
     pub fn wait_clear(&self, flags: u32, what: &'static str) {
         self.sleep_while(&lockdep::EVENT, what, |word| word & flags & Self::FLAGS != 0);

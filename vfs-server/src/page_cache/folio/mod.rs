@@ -10,7 +10,8 @@
 //!
 //! | | set | cleared |
 //! |---|---|---|
-//! | attached | insertion | folio lock (truncate, reclaim, evict); re-checked by whoever wins the lock |
+//! | attached | insertion | folio lock (truncate, reclaim, evict; not reclaim while it is pinned); re-checked by whoever wins the lock |
+//! | pinned, a count | anybody, while attached | who did it |
 //! | uptodate, a block | folio lock, or the I/O that holds it | never while attached |
 //! | dirty, a block | folio lock; or a failed write, while under writeback | folio lock |
 //! | writeback | folio lock | I/O completion, without the lock |
@@ -19,9 +20,11 @@
 
 mod blocks;
 mod locked;
+mod pin;
 
 pub use blocks::{block_bits, block_runs};
 pub use locked::LockedFolio;
+pub use pin::{PINS_MAX, PinnedFolio};
 
 use crate::inode::Inode;
 use alloc::boxed::Box;
@@ -60,6 +63,9 @@ const READ_FAILED: u32 = 1 << 8;
 
 /// A client was able to store past the end of the file in a page of it.
 const STORED_PAST: u32 = 1 << 9;
+
+/// Those who need it to stay are counted from here on: see [`pin`].
+const PIN: u32 = 1 << 10;
 
 /// No place in the clock.
 pub(super) const NO_SLOT: u32 = u32::MAX;

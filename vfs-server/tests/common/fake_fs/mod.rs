@@ -11,7 +11,7 @@ mod inode;
 
 use super::fake_disk::FakeDisk;
 use platform::lockdep::{EXTENT_TREE, TRANSACTION_BEFORE_FOLIO};
-use platform::sync::Mutex;
+use platform::sync::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -115,6 +115,11 @@ impl FakeFs {
 
     pub fn give_blocks(&self, blocks: Vec<u64>) {
         self.shared.state.lock().free.extend(blocks);
+    }
+
+    /// Nobody changes anything until the guard goes.
+    pub fn hold_transactions(&self) -> MutexGuard<'_, ()> {
+        self.shared.transaction.lock()
     }
 
     pub fn evictions(&self) -> u64 {
