@@ -10,6 +10,7 @@
 //! | `CopyIn` | tag, offset in the client's buffer | server memory to fill | bytes copied |
 //! | `CopyOut` | tag, offset in the client's buffer | server memory to read | bytes copied |
 //! | `ReplyReceive` | queue mask, answers' address, answers' count | room for one `Sqe` | 64, or 0 |
+//! | `FaultIn` | tag, offset in the client's buffer, length | - | 0, when every page of it has been there once |
 //! | `Waits` | - | room for text | bytes of text: who waits for whom in the kernel |
 //! | `Counters` | - | room for [`Counters`] | bytes filled |
 //!
@@ -20,6 +21,10 @@
 //! rights. Fewer bytes than asked: the page at `offset + result` was not resident; the server drops
 //! its locks and answers RETRY. Up to [`crate::COPY_ATOMIC`] bytes are all or nothing. `ECANCELED`:
 //! the client is gone; `EBADF`: no such tag; `EINVAL`: beyond the buffer.
+//!
+//! `FaultIn` is what a server must not do while it holds a lock that a fault worker may want: it waits for the
+//! page as the client would. It is there to show why (`copy=faulting`). `EFAULT`: the client may not read there,
+//! or is gone.
 //!
 //! `ReplyReceive` writes the answers, then waits for one `Sqe` of the queues in the mask. With
 //! [`NO_WAIT`] and nothing queued the result is 0 ([`NO_WAIT`] and no queue: it only answers). An answer with an unknown tag is counted and
@@ -45,13 +50,15 @@ pub enum Verb {
     Waits = 0x5047_0006,
     /// The kernel's counters of this socket.
     Counters = 0x5047_0007,
+    /// Brings a part of the client's buffer in while the caller waits.
+    FaultIn = 0x5047_0008,
 }
 
 impl Verb {
     /// The verb that `raw` stands for, if any.
     pub fn from_raw(raw: u64) -> Option<Self> {
         use Verb::*;
-        [Version, WrProtect, Zap, CopyIn, CopyOut, ReplyReceive, Waits, Counters]
+        [Version, WrProtect, Zap, CopyIn, CopyOut, ReplyReceive, Waits, Counters, FaultIn]
             .into_iter()
             .find(|&verb| verb as u64 == raw)
     }

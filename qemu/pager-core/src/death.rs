@@ -5,12 +5,12 @@
 //! message; its sockets answer errors ever after, and private copies stay with their processes.
 
 use crate::{
-    Mmu, Pager, PagerError, Progress, REVOKE_MAX, Revoked, SocketId, VirtPage, VspaceId,
+    Mmu, Pager, PagerError, Progress, REVOKE_MAX, Revoked, SocketId, VirtPage, VspaceId, WaiterId,
     message::{Body, Event, State, Wake},
 };
 use alloc::vec::Vec;
 use pager_abi::fault::regular_cqe;
-use syscall::error::Error;
+use syscall::error::{ECANCELED, Error};
 
 impl Pager {
     /// An address space ends; none of its threads runs any more. Call again after the flush while
@@ -28,9 +28,15 @@ impl Pager {
         let clients = core::mem::take(&mut self.vspace_mut(vspace).clients);
         for (_, client) in clients {
             for tag in self.messages_of(client) {
-                let waiters = self.find_message(tag).map(|index| self.waiters_of(index)).unwrap_or_default();
-                for waiter in waiters {
-                    self.detach(tag, waiter, revoked);
+                let Some(index) = self.find_message(tag) else { continue };
+                match &self.messages[index].body {
+                    Body::Fault(_) => self.fail_waiters(index),
+                    // One that drains has no waiter on record, and ends whoever asks.
+                    Body::Request(request) => {
+                        let waiter = request.waiter.unwrap_or(WaiterId(u64::MAX));
+                        self.detach(tag, waiter, revoked);
+                    }
+                    Body::OneWay(_) => {}
                 }
             }
             self.clients[client].dead = true;
@@ -43,12 +49,18 @@ impl Pager {
         self.messages.iter().filter(|(_, message)| message.client == client).map(|(_, message)| message.tag).collect()
     }
 
-    fn waiters_of(&self, index: u32) -> Vec<crate::WaiterId> {
-        match &self.messages[index].body {
-            Body::Fault(fault) => fault.waiter.iter().chain(&fault.more_waiters).map(|(waiter, _)| *waiter).collect(),
-            // A request that drains has no waiter on record, and ends whoever asks.
-            Body::Request(request) => alloc::vec![request.waiter.unwrap_or(crate::WaiterId(u64::MAX))],
-            Body::OneWay(_) => Vec::new(),
+    /// A page of an address space that has ended. Its own threads have been detached; who still waits is a
+    /// server's thread on behalf of one of them.
+    fn fail_waiters(&mut self, index: u32) {
+        let message = &mut self.messages[index];
+        let queued = message.state == State::Queued;
+        let Body::Fault(fault) = &mut message.body else { unreachable!("the caller has a fault") };
+        let waiters = fault.waiter.take().into_iter().chain(core::mem::take(&mut fault.more_waiters));
+        for (waiter, _) in waiters.collect::<Vec<_>>() {
+            self.wake(waiter, Wake::FaultFailed(ECANCELED));
+        }
+        if queued {
+            self.end_fault(index, |_| Wake::FaultSettled);
         }
     }
 

@@ -121,6 +121,12 @@ impl Socket {
         unsafe { self.call_raw(from.cast_mut(), len, &[Verb::CopyOut as u64, u64::from(tag.0), offset]) }
     }
 
+    /// Brings `len` bytes at `offset` of the buffer of the request with this tag in, and waits for its pages with
+    /// whatever locks the caller has.
+    pub fn fault_in(self, tag: Tag, offset: u64, len: u64) -> Result<()> {
+        self.call(&mut [], &[Verb::FaultIn as u64, u64::from(tag.0), offset, len]).map(|_| ())
+    }
+
     /// Who waits for whom in the kernel, as text.
     pub fn waits(self) -> Result<String> {
         let mut text = vec![0; 16 << 10];

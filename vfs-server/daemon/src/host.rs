@@ -10,6 +10,7 @@ use pager_abi::{Cookie, Tag};
 use platform::host::{Access, CopyError, Host, RawFrames};
 use platform::lockdep::LockClass;
 use platform::thread::{TASKS_MAX, TaskId, ThreadKind};
+use platform::waits;
 use syscall::schemev2::{Cqe, Sqe};
 use user_rt::descriptor::Fd;
 use user_rt::pager::Socket;
@@ -170,6 +171,16 @@ unsafe impl Host for MicrokernelHost {
     unsafe fn copy_out(tag: Tag, offset: usize, from: *const u8, len: usize) -> Result<(), CopyError> {
         // SAFETY: the caller's promise.
         copied(unsafe { SOCKET.copy_out_raw(tag, offset as u64, from, len) }, len)
+    }
+
+    fn fault_in(tag: Tag, offset: usize, len: usize) -> Option<Result<(), CopyError>> {
+        let brought = waits::while_waiting_for("a page of its client's buffer", || {
+            SOCKET.fault_in(tag, offset as u64, len as u64)
+        });
+        Some(brought.map_err(|error| match error.errno {
+            syscall::ECANCELED => CopyError::Cancelled,
+            _ => CopyError::BadRange,
+        }))
     }
 
     fn alloc_frames(order: u8) -> Option<RawFrames> {

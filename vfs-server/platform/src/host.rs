@@ -130,8 +130,7 @@ pub unsafe trait Host {
     /// Who waits for whom in the kernel, as text; empty where there is no such kernel.
     fn kernel_waits() -> String;
     /// Makes `len` bytes of the client's buffer at `offset` resident while the caller waits, with all its
-    /// locks: what a server must never do. `None`: this host has no such call, and only the explorer
-    /// and threads need one, to show why.
+    /// locks: what a server must never do. `None`: this host has no such call.
     fn fault_in(_tag: Tag, _offset: usize, _len: usize) -> Option<Result<(), CopyError>> {
         None
     }

@@ -62,6 +62,12 @@ pub fn of(task: TaskId) -> Option<Wait> {
     TASKS[task.index()].lock().wait
 }
 
+/// Runs `f`, during which the running task waits for `what` in a way that no lock knows of.
+pub fn while_waiting_for<R>(what: &'static str, f: impl FnOnce() -> R) -> R {
+    let _waiting = begin(&lockdep::EVENT, 0, None, what);
+    f()
+}
+
 /// Forgets all about `task`: it ended, or a host that runs things again starts over.
 pub fn forget(task: TaskId) {
     *TASKS[task.index()].lock() = Task { name: None, doing: None, wait: None };

@@ -13,6 +13,7 @@
 //! | close against a call in the file | the call holds the open file |
 
 mod call;
+mod fault_in;
 mod lend;
 mod receive;
 mod receivers;

@@ -43,7 +43,20 @@ impl Kernel {
         access: Access,
         origin: FaultOrigin,
     ) -> core::result::Result<(), Stop> {
-        let vspace_id = self.contexts[id].vspace.ok_or(Error::new(EFAULT))?;
+        let vspace = self.contexts[id].vspace.ok_or(Error::new(EFAULT))?;
+        self.fault_in_vspace(cpu, id, vspace, address, access, origin)
+    }
+
+    /// The same in vspace `vspace_id`, for which context `id` waits if it must.
+    pub fn fault_in_vspace(
+        &mut self,
+        cpu: &Cpu,
+        id: Id<Context>,
+        vspace_id: Id<Vspace>,
+        address: usize,
+        access: Access,
+        origin: FaultOrigin,
+    ) -> core::result::Result<(), Stop> {
         let (_, region) = self.vspaces[vspace_id].regions.find(address).ok_or(Error::new(EFAULT))?;
         let page = address & !(PAGE_SIZE - 1);
         if let Backing::Pager = region.backing {

@@ -1,5 +1,6 @@
 //! The verbs of a paging server on its socket (`pager_abi::socket`).
 
+use super::fault_in::fault_in;
 use super::receive::CQE_BYTES;
 use super::unlocked::{Copy, Revoke, Wanted};
 use super::{Serving, Socket};
@@ -46,6 +47,7 @@ pub fn socket_call(
             let what = ZapWhat::from_raw(d).ok_or(Error::new(EINVAL))?;
             Revoke::start(k, id, pager, Revocation::zap(pager, Cookie(a), b, c, what), Wanted::Accessed)
         }
+        Verb::FaultIn => fault_in(k, cpu, id, pager, Tag(a as u32), b, c),
         Verb::Version => {
             k.sockets[socket].state = Serving::Paging;
             Ok(pager_abi::VERSION as usize)
