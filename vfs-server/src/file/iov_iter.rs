@@ -8,6 +8,7 @@ use super::staging::Staged;
 use crate::error::{Error, Result};
 use crate::page_cache::LockedFolio;
 use crate::request::buffer_error;
+use pager_abi::PAGE_SIZE;
 use platform::client::Request;
 use platform::host::{self, CopyError};
 
@@ -106,7 +107,22 @@ impl<'a> IovIter<'a> {
             }
             Source::Client(request) => {
                 let there = injected(len);
-                copied(folio.change(|frames| frames.copy_from_client(offset, there, request, self.offset)), there)
+                let mut done = 0;
+                while done < there {
+                    // A COPY of a page or less is all or nothing: where it stops, no granule is torn.
+                    let at = offset + done;
+                    let piece = (PAGE_SIZE as usize - at % PAGE_SIZE as usize).min(there - done);
+                    let outcome =
+                        folio.change(|frames| frames.copy_from_client(at, piece, request, self.offset + done));
+                    match copied(outcome, piece) {
+                        Ok(count) if count == piece => done += piece,
+                        Ok(count) => return Ok(done + count),
+                        // What is there already is written.
+                        Err(_) if done > 0 => return Ok(done),
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(there)
             }
         }
     }
