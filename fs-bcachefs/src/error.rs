@@ -16,9 +16,6 @@ pub enum Error {
     /// The maps contradict each other.
     #[error("corrupt: {0}")]
     Corrupt(Corrupt),
-    /// A mount option that there is not, or a value that it does not have.
-    #[error("mount option {0}")]
-    Option(&'static str),
     /// What was asked for is not written yet.
     #[error("unsupported: {0}")]
     Unsupported(&'static str),
@@ -45,7 +42,6 @@ impl From<Error> for VfsError {
         match error {
             Error::NoSpace => Self::NoSpace,
             Error::Corrupt(kind) => Self::Corrupt(kind.to_string()),
-            Error::Option(_) => Self::Invalid("a mount option"),
             Error::Unsupported(what) => Self::Unsupported(what.to_string()),
         }
     }

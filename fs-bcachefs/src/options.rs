@@ -1,7 +1,8 @@
 //! Mount options: `name=value`.
 
-use crate::error::{Error, Result};
-use core::str::FromStr;
+use alloc::format;
+use alloc::string::ToString;
+use vfs_server::mount_option::{Choice, OptionError, choose};
 use vfs_server::page_cache::FolioBatch;
 
 /// How buffered writes of one file exclude each other.
@@ -31,11 +32,12 @@ impl WriteProtocol {
     }
 }
 
-impl FromStr for WriteProtocol {
-    type Err = Error;
+impl Choice for WriteProtocol {
+    const OPTION: &'static str = "write";
+    const ALL: &'static [Self] = &Self::ALL;
 
-    fn from_str(text: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|protocol| protocol.name() == text).ok_or(Error::Option("write"))
+    fn name(self) -> &'static str {
+        self.name()
     }
 }
 
@@ -68,21 +70,19 @@ impl Default for Options {
 
 impl Options {
     /// Parses options; an unknown one is an error.
-    pub fn parse<'a>(options: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self> {
+    pub fn parse<'a>(options: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, OptionError> {
         let mut parsed = Self::default();
         for (name, value) in options {
             match name {
-                "write" => parsed.write = value.parse()?,
+                WriteProtocol::OPTION => parsed.write = choose(value)?,
                 "folios" => {
-                    let folios = value.parse().map_err(|_| Error::Option("folios"))?;
-                    if !(1..=FolioBatch::MAX).contains(&folios) {
-                        return Err(Error::Option("folios"));
-                    }
-                    parsed.folios_at_once = folios;
+                    let folios = value.parse().ok().filter(|folios| (1..=FolioBatch::MAX).contains(folios));
+                    let range = || OptionError::value("folios", value, &format!("1 to {}", FolioBatch::MAX));
+                    parsed.folios_at_once = folios.ok_or_else(range)?;
                 }
                 "volume" if value == "scratch" => parsed.volume = VolumeKind::Scratch,
-                "volume" => return Err(Error::Option("volume")),
-                _ => return Err(Error::Option("that is not known")),
+                "volume" => return Err(OptionError::value("volume", value, "scratch")),
+                _ => return Err(OptionError::Unknown { name: name.to_string(), known: "write, folios, volume" }),
             }
         }
         Ok(parsed)

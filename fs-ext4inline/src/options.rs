@@ -1,7 +1,8 @@
 //! Mount options: `name=value`.
 
-use crate::error::{Error, Result};
 use crate::protocol::InlineProtocol;
+use alloc::string::ToString;
+use vfs_server::mount_option::{Choice, OptionError, choose};
 
 /// The options of a mount.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,12 +13,12 @@ pub struct Options {
 
 impl Options {
     /// Parses options; an unknown one is an error.
-    pub fn parse<'a>(options: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self> {
+    pub fn parse<'a>(options: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, OptionError> {
         let mut parsed = Self::default();
         for (name, value) in options {
             match name {
-                "inline" => parsed.inline = value.parse()?,
-                _ => return Err(Error::Invalid),
+                InlineProtocol::OPTION => parsed.inline = choose(value)?,
+                _ => return Err(OptionError::Unknown { name: name.to_string(), known: InlineProtocol::OPTION }),
             }
         }
         Ok(parsed)

@@ -1,6 +1,6 @@
 //! What can be set when a server starts.
 
-use crate::error::{Error, Result};
+use crate::mount_option::{Choice, OptionError, choose};
 use crate::page_cache::{MAX_ORDER, PINS_MAX};
 use alloc::format;
 use alloc::string::String;
@@ -12,8 +12,20 @@ pub enum CopyProtocol {
     #[default]
     Retry,
     /// As in Linux, the page is faulted in under the inode lock: a fault that waits for that lock is never
-    /// answered. Only hosts that play the kernel themselves can; others retry.
+    /// answered.
     Faulting,
+}
+
+impl Choice for CopyProtocol {
+    const OPTION: &'static str = "copy";
+    const ALL: &'static [Self] = &[Self::Retry, Self::Faulting];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Faulting => "faulting",
+        }
+    }
 }
 
 /// Who answers page faults.
@@ -24,6 +36,18 @@ pub enum WorkerPool {
     Dedicated,
     /// Every worker answers faults and requests: all may be busy with requests that wait for a fault.
     Shared,
+}
+
+impl Choice for WorkerPool {
+    const OPTION: &'static str = "pool";
+    const ALL: &'static [Self] = &[Self::Dedicated, Self::Shared];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Dedicated => "dedicated",
+            Self::Shared => "shared",
+        }
+    }
 }
 
 /// Sizes and counts of a server; the defaults suit a small machine.
@@ -85,8 +109,11 @@ impl Default for Config {
 
 impl Config {
     /// Sets an option by its name in a mount command; `false`: it is none of the server's.
-    pub fn set(&mut self, name: &str, value: &str) -> Result<bool> {
-        let number = || value.parse::<usize>().map_err(|_| Error::Invalid("the value of a mount option"));
+    ///
+    /// # Errors
+    /// It does not have that value; the error says which it has.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<bool, OptionError> {
+        let number = || value.parse::<usize>().map_err(|_| OptionError::value("a number", value, "0, 1, 2, .."));
         match name {
             "cache_pages" => self.cache_pages = number()?,
             "folio_order" => self.folio_order_max = number()?.min(usize::from(MAX_ORDER)) as u8,
@@ -99,20 +126,8 @@ impl Config {
             "deadline_ms" => self.blame_deadline_ns = (number()? as u64).saturating_mul(1_000_000),
             "bounce_buffers" => self.bounce_buffers = number()?,
             "idle_inodes" => self.idle_inodes = number()?,
-            "copy" => {
-                self.copy = match value {
-                    "retry" => CopyProtocol::Retry,
-                    "faulting" => CopyProtocol::Faulting,
-                    _ => return Err(Error::Invalid("the value of the mount option copy")),
-                }
-            }
-            "pool" => {
-                self.pool = match value {
-                    "dedicated" => WorkerPool::Dedicated,
-                    "shared" => WorkerPool::Shared,
-                    _ => return Err(Error::Invalid("the value of the mount option pool")),
-                }
-            }
+            CopyProtocol::OPTION => self.copy = choose(value)?,
+            WorkerPool::OPTION => self.pool = choose(value)?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -120,17 +135,9 @@ impl Config {
 
     /// The settings, `name=value` a line, as [`Config::set`] takes them.
     pub(crate) fn text(&self) -> String {
-        let copy = match self.copy {
-            CopyProtocol::Retry => "retry",
-            CopyProtocol::Faulting => "faulting",
-        };
-        let pool = match self.pool {
-            WorkerPool::Dedicated => "dedicated",
-            WorkerPool::Shared => "shared",
-        };
         format!(
             "cache_pages={}\nfolio_order={}\nreadahead_pages={}\nfault_workers={}\nrequest_workers={}\nwriteback_workers={}\ndirty_pages={}\n\
-             writeback_ms={}\ndeadline_ms={}\nbounce_buffers={}\nidle_inodes={}\ncopy={copy}\npool={pool}\n",
+             writeback_ms={}\ndeadline_ms={}\nbounce_buffers={}\nidle_inodes={}\ncopy={}\npool={}\n",
             self.cache_pages,
             self.folio_order_max,
             self.readahead_pages,
@@ -142,6 +149,8 @@ impl Config {
             self.blame_deadline_ns / 1_000_000,
             self.bounce_buffers,
             self.idle_inodes,
+            self.copy.name(),
+            self.pool.name(),
         )
     }
 

@@ -3,7 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`server`] | a mounted file system with its workers and threads: where everything starts |
-//! | [`config`], [`counters`] | what can be set at the start; what has happened since |
+//! | [`config`], [`mount_option`], [`counters`] | what can be set at the start, and how; what has happened since |
 //! | [`request`] | from a message to the operation and back to one answer |
 //! | [`fault`], [`mmap`] | page faults of clients; the mapping objects that they fault on |
 //! | [`path`], [`dentry_cache`] | walking a path; names in memory |
@@ -33,6 +33,7 @@ pub mod inode;
 pub mod inode_cache;
 pub mod migrate;
 pub mod mmap;
+pub mod mount_option;
 pub mod open_file;
 pub mod page_cache;
 pub mod path;

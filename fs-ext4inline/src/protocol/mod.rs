@@ -18,9 +18,7 @@
 //! | **write** | inode lock | the protocol | folio lock | inode lock |
 //! | **page_mkwrite** | the protocol | xattr lock | xattr lock (contents), map lock (where) | invalidate lock |
 
-use core::str::FromStr;
-
-use crate::error::Error;
+use vfs_server::mount_option::Choice;
 
 pub mod destroy_first;
 pub mod fault;
@@ -135,10 +133,11 @@ impl InlineProtocol {
     }
 }
 
-impl FromStr for InlineProtocol {
-    type Err = Error;
+impl Choice for InlineProtocol {
+    const OPTION: &'static str = "inline";
+    const ALL: &'static [Self] = &Self::ALL;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
-        Self::ALL.into_iter().find(|protocol| protocol.name() == text).ok_or(Error::Invalid)
+    fn name(self) -> &'static str {
+        self.name()
     }
 }

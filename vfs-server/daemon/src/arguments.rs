@@ -50,7 +50,7 @@ pub fn parse() -> Result<Arguments, String> {
             _ => {
                 let name = key.strip_prefix("opt.").ok_or_else(|| format!("unknown argument {key:?}"))?;
                 // What is none of the server's is the file system's.
-                if !parsed.config.set(name, value).map_err(|error| format!("{name}={value}: {error}"))? {
+                if !parsed.config.set(name, value).map_err(|error| format!("{error}"))? {
                     parsed.options.push((name, value));
                 }
             }

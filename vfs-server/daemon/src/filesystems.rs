@@ -51,8 +51,7 @@ fn mount_ext4(
         Access::ReadOnly => fs_ext4inline::Access::ReadOnly,
         Access::ReadWrite => fs_ext4inline::Access::ReadWrite,
     };
-    let parsed = fs_ext4inline::Options::parse(options.iter().copied())
-        .map_err(|error| format!("mount options {options:?}: {error}"))?;
+    let parsed = fs_ext4inline::Options::parse(options.iter().copied()).map_err(|error| format!("{error}"))?;
     fs_ext4inline::mount(device, access, parsed).map_err(|error| format!("{error}"))
 }
 
