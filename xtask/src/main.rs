@@ -12,6 +12,7 @@
 //! | [`contract`] | its comparison with the Redox kernel |
 //! | [`power_cut`] | its check of what fsync promised |
 //! | [`corruption`] | its corrupted disks |
+//! | [`protocols`] | its boots of every variant, by mount option |
 //! | [`bench`], [`budget`] | instructions per operation, beside Linux's and the design's budget |
 //! | [`soak`] | until it fails |
 //! | [`explore`] | builds the explorer and passes on to it |
@@ -40,6 +41,7 @@ mod linux_tests;
 mod power_cut;
 mod prerequisites;
 mod progress;
+mod protocols;
 mod session;
 mod soak;
 mod tally;

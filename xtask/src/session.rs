@@ -30,7 +30,7 @@ pub enum FileSystem {
 
 impl FileSystem {
     /// Its name for the server.
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Ext4 => "ext4",
             Self::Mini => "mini",

@@ -16,6 +16,7 @@ use crate::linux_tests;
 use crate::power_cut;
 use crate::prerequisites::{self, LINUX, Need, Readiness};
 use crate::progress::Chatter;
+use crate::protocols;
 use crate::session::{self, BootDisk, Session};
 use crate::tally::Tally;
 use crate::workspace::Workspace;
@@ -47,6 +48,8 @@ enum Part {
     Loom,
     /// The test programs on our kernel, on disks of several shapes.
     Boot,
+    /// Every variant of every protocol, by mount option.
+    Protocols,
     /// Corrupted disks, mounted by our server.
     Corruption,
     /// Disks between our guest and Linux.
@@ -83,7 +86,7 @@ pub fn run(options: &Options) -> Result<Verdict> {
     if wanted(Part::Explore) {
         explore::check(&workspace, &mut tally)?;
     }
-    if ![Part::Boot, Part::Corruption, Part::Interchange, Part::Linux].into_iter().any(wanted) {
+    if ![Part::Boot, Part::Protocols, Part::Corruption, Part::Interchange, Part::Linux].into_iter().any(wanted) {
         let verdict = tally.conclude();
         println!("{:.0} s", start.elapsed().as_secs_f64());
         return Ok(verdict);
@@ -105,6 +108,9 @@ pub fn run(options: &Options) -> Result<Verdict> {
     }
     if wanted(Part::Boot) {
         power_cut::check(&workspace, &guest, &mut tally)?;
+    }
+    if wanted(Part::Protocols) {
+        protocols::check(&workspace, &guest, &mut tally)?;
     }
     if wanted(Part::Corruption) {
         corruption::check(&workspace, &guest, &mut tally)?;
