@@ -1,16 +1,17 @@
 //! `cargo xtask bench`: instructions per operation, ours and Linux's.
 //!
 //! Both run in the same QEMU with `-icount shift=0 -smp 1`, where a nanosecond of the guest is an
-//! instruction, on a disk of the same shape, from the same benchmark source.
+//! instruction, on a disk of the same shape, from the same benchmark source. How two threads fare against
+//! one is measured by the host's clock with two CPUs, in a boot of its own.
 
 use crate::Verdict;
 use crate::boot;
-use crate::budget::{ROWS, Row};
+use crate::budget::{ROWS, Row, TWO_THREADS_SHARED, Unit};
 use crate::compile::{self, Clients, Guest, Profile, Role};
 use crate::linux_tests;
 use crate::prerequisites::{self, LINUX, Need, Readiness};
 use crate::progress::Chatter;
-use crate::session::{self, Session};
+use crate::session::{self, BootDisk, FileSystem, Session};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -40,7 +41,10 @@ pub struct Options {
     no_install: bool,
 }
 
-/// Instructions by row name.
+/// The program that needs two CPUs and a clock.
+const TWO_THREADS: &str = "bench_two_threads";
+
+/// Values by row name.
 type Measured = BTreeMap<String, u64>;
 
 /// Measures both and prints the table.
@@ -71,15 +75,37 @@ fn bail_column(reason: &str) -> Result<(String, Measured)> {
 
 /// Boots our benchmark programs.
 fn ours(workspace: &Workspace, guest: &Guest, options: &[(String, String)]) -> Result<Measured> {
-    let programs = guest.clients(Role::Bench);
-    ensure!(!programs.is_empty(), "there is no benchmark program");
-    let mut session = Session::new("bench", workspace.run_folder("bench")?, programs);
+    let (counted, timed) = programs(guest)?;
+    let mut session = Session::new("bench", workspace.run_folder("bench")?, counted);
     session.mode = Mode::Bench;
     session.cpus = 1;
     session.clock = Clock::Instructions;
     session.options = options.to_vec();
     let disk = session::fresh_disk(&session.folder, Geometry::default())?;
-    let report = session.run(guest, &disk, Chatter::OfFailures)?;
+    let mut measured = measure(&session, guest, &disk)?;
+
+    session.programs = timed;
+    session.cpus = 2;
+    session.clock = Clock::Host;
+    measured.extend(measure(&session, guest, &disk)?);
+    session.file_system = FileSystem::Bcachefs;
+    session.options = vec![("volume".into(), "scratch".into())];
+    let disk = session::blank_disk(&session.folder, Geometry::default().mebibytes)?;
+    let shared = measure(&session, guest, &disk)?;
+    measured.extend(shared.into_values().map(|value| (TWO_THREADS_SHARED.to_string(), value)));
+    Ok(measured)
+}
+
+/// Those that count instructions, and those that need a clock.
+fn programs(guest: &Guest) -> Result<(Vec<String>, Vec<String>)> {
+    let (timed, counted): (Vec<_>, Vec<_>) =
+        guest.clients(Role::Bench).into_iter().partition(|name| name == TWO_THREADS);
+    ensure!(!timed.is_empty() && !counted.is_empty(), "a benchmark program is missing");
+    Ok((counted, timed))
+}
+
+fn measure(session: &Session, guest: &Guest, disk: &BootDisk) -> Result<Measured> {
+    let report = session.run(guest, disk, Chatter::OfFailures)?;
     if !report.is_success() {
         session::summarise(&report);
         bail!("our benchmark did not run to its end");
@@ -90,16 +116,19 @@ fn ours(workspace: &Workspace, guest: &Guest, options: &[(String, String)]) -> R
 /// The same programs in Debian's Linux: the kernel's package, and what it measured.
 fn linux(workspace: &Workspace, guest: &Guest) -> Result<(String, Measured)> {
     let kernel = LinuxKernel::obtain(&|what| println!("{what}"))?;
-    let programs = compile::linux_clients(workspace, Profile::Release, Clients::Only(Role::Bench))?;
-    let disk = session::fresh_disk(&workspace.run_folder("bench-linux")?, Geometry::default())?.image;
-    let names = guest.clients(Role::Bench);
-    let report =
-        linux_tests::run_programs(&kernel, &programs, &names, &disk, Clock::Instructions, Chatter::OfFailures)?;
-    if !report.is_success() {
-        session::summarise(&report);
-        bail!("the benchmark did not run to its end on Linux");
+    let built = compile::linux_clients(workspace, Profile::Release, Clients::Only(Role::Bench))?;
+    let (counted, timed) = programs(guest)?;
+    let mut measured = Measured::new();
+    for (names, clock) in [(counted, Clock::Instructions), (timed, Clock::Host)] {
+        let disk = session::fresh_disk(&workspace.run_folder("bench-linux")?, Geometry::default())?.image;
+        let report = linux_tests::run_programs(&kernel, &built, &names, &disk, clock, Chatter::OfFailures)?;
+        if !report.is_success() {
+            session::summarise(&report);
+            bail!("the benchmark did not run to its end on Linux");
+        }
+        measured.extend(report.outcome.bench);
     }
-    Ok((kernel.package, report.outcome.bench.into_iter().collect()))
+    Ok((kernel.package, measured))
 }
 
 fn print(ours: &Measured, linux: &Result<(String, Measured)>) {
@@ -110,7 +139,7 @@ fn print(ours: &Measured, linux: &Result<(String, Measured)>) {
         "", "Faultline", "Linux", "floor", "budget", "aim"
     );
     for row in &ROWS {
-        let cell = |value: Option<u64>| value.map_or("-".to_string(), |value| value.to_string());
+        let cell = |value: Option<u64>| value.map_or("-".to_string(), |value| row.unit.text(value));
         let measured = ours.get(row.name).copied();
         let theirs = linux.as_ref().ok().and_then(|(_, rows)| rows.get(row.name)).copied();
         println!(
@@ -119,8 +148,8 @@ fn print(ours: &Measured, linux: &Result<(String, Measured)>) {
             cell(measured),
             cell(theirs),
             cell(row.floor),
-            row.first,
-            row.aim,
+            row.unit.text(row.first),
+            row.unit.text(row.aim),
             judgement(row, measured)
         );
     }
@@ -137,8 +166,9 @@ fn print(ours: &Measured, linux: &Result<(String, Measured)>) {
 fn judgement(row: &Row, measured: Option<u64>) -> String {
     match measured {
         None => "not measured".to_string(),
-        Some(value) if value <= row.aim => "reaches the aim".to_string(),
-        Some(value) if value <= row.first => "within".to_string(),
+        Some(value) if row.unit.reaches(value, row.aim) => "reaches the aim".to_string(),
+        Some(value) if row.unit.reaches(value, row.first) => "within".to_string(),
+        Some(_) if row.unit == Unit::Speedup => "below".to_string(),
         Some(value) => format!("over by {} ({:.1} x)", value - row.first, value as f64 / row.first as f64),
     }
 }
@@ -151,6 +181,11 @@ fn as_json(ours: &Measured, linux: &Result<(String, Measured)>) -> Value {
             json!({
                 "row": row.name,
                 "title": row.title,
+                "unit": match row.unit {
+                    Unit::Instructions => "instructions",
+                    Unit::Bytes => "bytes",
+                    Unit::Speedup => "hundredths of one thread's speed",
+                },
                 "faultline": ours.get(row.name),
                 "linux": theirs(row.name),
                 "floor": row.floor,
@@ -160,7 +195,6 @@ fn as_json(ours: &Measured, linux: &Result<(String, Measured)>) -> Value {
         })
         .collect();
     json!({
-        "unit": "instructions",
         "qemu": "-icount shift=0 -smp 1 -cpu max,-erms,-fsrm",
         "linux": linux.as_ref().ok().map(|(package, _)| package),
         "linux_missing": linux.as_ref().err().map(|reason| format!("{reason:#}")),

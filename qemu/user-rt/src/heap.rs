@@ -31,6 +31,13 @@ unsafe impl Source for AnonymousMemory {
     }
 }
 
+/// Bytes of the heap that are in use, with what the heap needs to manage them.
+pub fn bytes_in_use() -> usize {
+    let heap = HEAP.lock();
+    let counters = heap.counters();
+    counters.claimed_bytes - counters.available_bytes
+}
+
 /// Runs `f` while no thread is inside the heap. `f` must not allocate.
 pub(crate) fn frozen<R>(f: impl FnOnce() -> R) -> R {
     let _guard = HEAP.lock();

@@ -27,7 +27,8 @@ fn run() -> Outcome {
     bench.inline_first_store()?;
     bench.reads_and_writes()?;
     bench.names()?;
-    bench.syncs()
+    bench.syncs()?;
+    bench.metadata()
 }
 
 struct Bench {
@@ -178,5 +179,27 @@ impl Bench {
             file.write_at(&bytes, (index * PAGE) as u64)?;
             cost(|| Ok(file.sync()?))
         })
+    }
+
+    /// The server's memory for each page of a file that it caches, besides the page itself: of a file that
+    /// comes page by page, and of one that comes in large pieces, for which large folios serve.
+    fn metadata(&self) -> Outcome {
+        let Some(limit) = sys::counter("pages_limit") else { return Ok(()) };
+        let slots = sys::counter("slot_bytes").unwrap_or(0).div_ceil(limit.max(1));
+        for (row, piece) in [("metadata_per_page", PAGE), ("metadata_per_page_of_16", 16 * PAGE)] {
+            let file = self.dir.create(row)?;
+            let bytes = vec![1; piece];
+            let state = || (sys::counter("heap_bytes").unwrap_or(0), sys::counter("pages").unwrap_or(0));
+            let before = state();
+            for offset in (0..PAGES * PAGE).step_by(piece) {
+                check_eq!(file.write_at(&bytes, offset as u64)?, piece, "write");
+            }
+            // Clean, as a cache is most of the time: what writeback needs for a while does not count.
+            file.sync()?;
+            let after = state();
+            let pages = after.1.saturating_sub(before.1).max(1);
+            self.print(row, after.0.saturating_sub(before.0) / pages + slots);
+        }
+        Ok(())
     }
 }

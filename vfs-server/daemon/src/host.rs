@@ -173,6 +173,10 @@ unsafe impl Host for MicrokernelHost {
         copied(unsafe { SOCKET.copy_out_raw(tag, offset as u64, from, len) }, len)
     }
 
+    fn heap_in_use() -> Option<usize> {
+        Some(user_rt::heap::bytes_in_use())
+    }
+
     fn fault_in(tag: Tag, offset: usize, len: usize) -> Option<Result<(), CopyError>> {
         let brought = waits::while_waiting_for("a page of its client's buffer", || {
             SOCKET.fault_in(tag, offset as u64, len as u64)

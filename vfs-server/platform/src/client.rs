@@ -39,6 +39,12 @@ pub fn kernel_counters() -> Option<Counters> {
     unsafe { linked::__platform_kernel_counters() }
 }
 
+/// Bytes of the server's heap that are in use, where the host counts them.
+pub fn heap_in_use() -> Option<usize> {
+    // SAFETY: as above.
+    unsafe { linked::__platform_heap_in_use() }
+}
+
 /// Who waits for whom in the kernel, as text; empty where there is no such kernel.
 pub fn kernel_waits() -> String {
     // SAFETY: as above.

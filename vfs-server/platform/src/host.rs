@@ -129,6 +129,10 @@ pub unsafe trait Host {
     fn kernel_counters() -> Option<Counters>;
     /// Who waits for whom in the kernel, as text; empty where there is no such kernel.
     fn kernel_waits() -> String;
+    /// Bytes of the server's heap that are in use, where the host counts them.
+    fn heap_in_use() -> Option<usize> {
+        None
+    }
     /// Makes `len` bytes of the client's buffer at `offset` resident while the caller waits, with all its
     /// locks: what a server must never do. `None`: this host has no such call.
     fn fault_in(_tag: Tag, _offset: usize, _len: usize) -> Option<Result<(), CopyError>> {
@@ -257,6 +261,10 @@ macro_rules! set_host {
                 <$host as Host>::kernel_waits()
             }
             #[unsafe(no_mangle)]
+            fn __platform_heap_in_use() -> Option<usize> {
+                <$host as Host>::heap_in_use()
+            }
+            #[unsafe(no_mangle)]
             fn __platform_fault_in(tag: Tag, offset: usize, len: usize) -> Option<Result<(), CopyError>> {
                 <$host as Host>::fault_in(tag, offset, len)
             }
@@ -290,6 +298,7 @@ macro_rules! set_host {
             const _: s::FrameBudget = __platform_frame_budget;
             const _: s::KernelCounters = __platform_kernel_counters;
             const _: s::KernelWaits = __platform_kernel_waits;
+            const _: s::HeapInUse = __platform_heap_in_use;
             const _: s::FaultIn = __platform_fault_in;
             const _: s::Bug = __platform_bug;
         };
@@ -336,6 +345,7 @@ pub mod symbols {
     pub type FrameBudget = fn() -> (usize, usize);
     pub type KernelCounters = fn() -> Option<Counters>;
     pub type KernelWaits = fn() -> String;
+    pub type HeapInUse = fn() -> Option<usize>;
     pub type FaultIn = fn(Tag, usize, usize) -> Option<Result<(), CopyError>>;
     pub type Bug = fn(&'static str);
 }
@@ -370,6 +380,7 @@ pub(crate) mod linked {
         pub fn __platform_frame_budget() -> (usize, usize);
         pub fn __platform_kernel_counters() -> Option<Counters>;
         pub fn __platform_kernel_waits() -> String;
+        pub fn __platform_heap_in_use() -> Option<usize>;
         pub fn __platform_fault_in(tag: Tag, offset: usize, len: usize) -> Option<Result<(), CopyError>>;
         pub fn __platform_bug(what: &'static str);
     }

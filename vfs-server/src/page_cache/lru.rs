@@ -27,6 +27,12 @@ impl Clock {
         Self { inner: Mutex::new(&LEAF, inner) }
     }
 
+    /// Memory of the slots.
+    pub(super) fn bytes(&self) -> usize {
+        let inner = self.inner.lock();
+        inner.slots.capacity() * size_of::<Option<Arc<Folio>>>() + inner.free.capacity() * size_of::<u32>()
+    }
+
     pub(super) fn insert(&self, folio: Arc<Folio>) {
         let mut inner = self.inner.lock();
         let slot = match inner.free.pop() {

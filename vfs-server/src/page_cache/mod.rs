@@ -82,6 +82,11 @@ impl PageCache {
         self.max_order.min(mapping.max_order())
     }
 
+    /// Bytes that were reserved at the start for the clock's slots, one for each page of the limit.
+    pub fn slot_bytes(&self) -> usize {
+        self.clock.bytes()
+    }
+
     /// Pages that must be free for those who wait for a folio: the largest one.
     fn room(&self) -> usize {
         1 << self.max_order

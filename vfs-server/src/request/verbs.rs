@@ -71,6 +71,7 @@ impl Server {
         let gauges = [
             ("pages", self.page_cache.used()),
             ("pages_limit", self.page_cache.limit()),
+            ("slot_bytes", self.page_cache.slot_bytes()),
             ("dirty_bytes", self.page_cache.dirty_bytes()),
             ("inodes", self.inodes.len()),
             ("open_files", self.files.len()),
@@ -78,6 +79,9 @@ impl Server {
         ];
         for (name, value) in gauges {
             let _ = writeln!(text, "{name} {value}");
+        }
+        if let Some(bytes) = platform::client::heap_in_use() {
+            let _ = writeln!(text, "heap_bytes {bytes}");
         }
         if let Some(kernel) = platform::client::kernel_counters() {
             let _ = writeln!(text, "kernel_read_faults {}", kernel.read_faults);
