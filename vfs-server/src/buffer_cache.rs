@@ -16,19 +16,20 @@ use crate::error::Result;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 use pager_abi::PAGE_SIZE;
 use platform::HashMap;
 use platform::block::{self, Bio, BioOp, BlockDevice, Completion, IoError, SECTOR_SIZE, Segment};
 use platform::frame::Frames;
 use platform::lockdep::{BUFFER, BUFFER_CACHE, BUFFER_RESERVE, BUFFER_WRITE, BUFFER_WRITE_BACK, LEAF};
-use platform::sync::Mutex;
+use platform::sync::{Mutex, Word};
 
 /// A metadata block in memory.
 pub struct Buffer {
     block: u64,
     bytes: Mutex<Option<Vec<u8>>>,
-    dirty: AtomicBool,
+    /// 1: its bytes are to be written.
+    dirty: Word,
     used: AtomicU64,
     /// What the bytes were found to be by [`BufferCache::get_checked`]; 0: nobody looked yet.
     checked_as: AtomicU64,
@@ -61,7 +62,7 @@ const BATCH: usize = 16;
 impl Buffer {
     #[inline]
     fn set_dirty(&self) {
-        if !self.dirty.swap(true, Ordering::AcqRel) {
+        if self.dirty.fetch_or(1) == 0 {
             self.to_write.0.lock().push(self.block);
         }
     }
@@ -169,7 +170,7 @@ impl BufferCache {
         let forgotten = self.table.lock().remove(&block);
         if let Some(buffer) = forgotten {
             let _written = buffer.writing.lock_key(block);
-            buffer.dirty.store(false, Ordering::Release);
+            buffer.dirty.store(0);
         }
     }
 
@@ -199,8 +200,7 @@ impl BufferCache {
     /// room for all of them.
     fn write_batch(&self, batch: &[Arc<Buffer>], bounce: &Arc<Frames>) -> Result<()> {
         let _writing: Vec<_> = batch.iter().map(|buffer| buffer.writing.lock_key(buffer.block)).collect();
-        let dirty: Vec<&Arc<Buffer>> =
-            batch.iter().filter(|buffer| buffer.dirty.swap(false, Ordering::AcqRel)).collect();
+        let dirty: Vec<&Arc<Buffer>> = batch.iter().filter(|buffer| buffer.dirty.fetch_and(0) != 0).collect();
         let mut offset = 0;
         let mut started = Vec::new();
         // Everything is submitted before anything is waited for.
@@ -280,7 +280,7 @@ impl BufferCache {
             Arc::new(Buffer {
                 block,
                 bytes: Mutex::new(&BUFFER, None),
-                dirty: AtomicBool::new(false),
+                dirty: Word::new(&LEAF, 0),
                 used: AtomicU64::new(now),
                 checked_as: AtomicU64::new(0),
                 writing: Mutex::new(&BUFFER_WRITE, ()),
@@ -296,7 +296,7 @@ impl BufferCache {
 fn evict_clean(table: &mut HashMap<u64, Arc<Buffer>>, count: usize) {
     let mut idle: Vec<(u64, u64)> = table
         .values()
-        .filter(|buffer| Arc::strong_count(buffer) == 1 && !buffer.dirty.load(Ordering::Acquire))
+        .filter(|buffer| Arc::strong_count(buffer) == 1 && buffer.dirty.load() == 0)
         .map(|buffer| (buffer.used.load(Ordering::Relaxed), buffer.block))
         .collect();
     idle.sort_unstable();

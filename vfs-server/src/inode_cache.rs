@@ -25,7 +25,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use pager_abi::Cookie;
 use platform::HashMap;
 use platform::lockdep::{LEAF, TABLE};
-use platform::sync::{Mutex, WaitQueue};
+use platform::sync::{Mutex, WaitQueue, Word};
 
 /// The inodes in memory.
 pub struct InodeCache {
@@ -48,7 +48,7 @@ enum Entry {
 
 /// Inodes whose last user left and that may have to be freed.
 pub(crate) struct Orphans {
-    count: AtomicUsize,
+    count: Word,
     list: Mutex<Vec<Ino>>,
 }
 
@@ -95,20 +95,20 @@ impl Drop for InodeRef {
 
 impl Orphans {
     fn new() -> Self {
-        Self { count: AtomicUsize::new(0), list: Mutex::new(&LEAF, Vec::new()) }
+        Self { count: Word::new(&LEAF, 0), list: Mutex::new(&LEAF, Vec::new()) }
     }
 
     fn add(&self, ino: Ino) {
         self.list.lock().push(ino);
-        self.count.fetch_add(1, Ordering::Release);
+        self.count.fetch_add(1);
     }
 
     fn take(&self) -> Vec<Ino> {
-        if self.count.load(Ordering::Acquire) == 0 {
+        if self.count.load() == 0 {
             return Vec::new();
         }
         let mut list = self.list.lock();
-        self.count.store(0, Ordering::Release);
+        self.count.store(0);
         core::mem::take(&mut list)
     }
 }

@@ -19,7 +19,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 use pager_abi::PAGE_SIZE;
 use platform::block::{Bio, BioOp, IoError, SECTOR_SIZE, Segment};
 use platform::lockdep::LEAF;
@@ -144,7 +144,7 @@ impl Server {
         let read = Arc::new(FolioRead {
             blocks: missing,
             zero_from,
-            outstanding: AtomicU32::new(bios.len() as u32),
+            outstanding: Word::new(&LEAF, bios.len() as u32),
             failed: AtomicBool::new(false),
             folio: locked.hand_over(),
         });
@@ -242,7 +242,7 @@ struct FolioRead {
     blocks: u64,
     /// The end of the file: a client that maps the last page must not see what the disk has there.
     zero_from: usize,
-    outstanding: AtomicU32,
+    outstanding: Word,
     failed: AtomicBool,
 }
 
@@ -251,7 +251,7 @@ impl FolioRead {
         if outcome.is_err() {
             self.failed.store(true, Ordering::Relaxed);
         }
-        if self.outstanding.fetch_sub(1, Ordering::AcqRel) != 1 {
+        if self.outstanding.fetch_sub(1) != 1 {
             return;
         }
         if self.failed.load(Ordering::Relaxed) {

@@ -33,27 +33,26 @@ pub use index::Mark;
 pub use invalidate_lock::{AddGuard, BlockGuard, InvalidateLock, InvalidateLockKind};
 
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use lru::Clock;
 use platform::frame::Frames;
-use platform::lockdep::INODE;
-use platform::sync::WaitQueue;
+use platform::lockdep::{INODE, LEAF};
+use platform::sync::{Long, WaitQueue, Word};
 
 /// The memory of all files' folios.
 pub struct PageCache {
     limit: usize,
     /// log2 of the most pages of a folio.
     max_order: u8,
-    /// Pages charged; a count, which orders nothing.
-    used: AtomicUsize,
-    /// Bytes of dirty blocks; likewise.
-    dirty: AtomicUsize,
+    /// Pages charged.
+    used: Long,
+    /// Bytes of dirty blocks.
+    dirty: Long,
     clock: Clock,
     room_made: WaitQueue,
     wanted: WaitQueue,
-    waiting: AtomicUsize,
-    /// The host had no page left although the limit was not reached.
-    exhausted: AtomicBool,
+    waiting: Word,
+    /// 1: the host had no page left although the limit was not reached.
+    exhausted: Word,
 }
 
 impl PageCache {
@@ -62,13 +61,13 @@ impl PageCache {
         Self {
             limit,
             max_order,
-            used: AtomicUsize::new(0),
-            dirty: AtomicUsize::new(0),
+            used: Long::new(&LEAF, 0),
+            dirty: Long::new(&LEAF, 0),
             clock: Clock::new(limit),
             room_made: WaitQueue::new(),
             wanted: WaitQueue::new(),
-            waiting: AtomicUsize::new(0),
-            exhausted: AtomicBool::new(false),
+            waiting: Word::new(&LEAF, 0),
+            exhausted: Word::new(&LEAF, 0),
         }
     }
 
@@ -94,12 +93,12 @@ impl PageCache {
 
     /// Pages in use.
     pub fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
+        self.used.load() as usize
     }
 
     /// Bytes of dirty blocks.
     pub fn dirty_bytes(&self) -> usize {
-        self.dirty.load(Ordering::Relaxed)
+        self.dirty.load() as usize
     }
 
     /// Pages above which the reclaimer works ahead.
@@ -110,20 +109,19 @@ impl PageCache {
     /// Whether reclaim has something to do.
     pub(crate) fn is_short(&self) -> bool {
         let used = self.used();
-        let somebody_waits = self.waiting.load(Ordering::SeqCst) != 0;
-        used > self.high_mark()
-            || somebody_waits && (used + self.room() > self.limit || self.exhausted.load(Ordering::SeqCst))
+        let somebody_waits = self.waiting.load() != 0;
+        used > self.high_mark() || somebody_waits && (used + self.room() > self.limit || self.exhausted.load() != 0)
     }
 
     /// Frames for a folio; `None`: none are free. It never waits, whatever the caller holds.
     pub fn try_alloc(&self, order: u8) -> Option<Arc<Frames>> {
         let pages = 1usize << order;
-        let used = self.used.fetch_add(pages, Ordering::Relaxed) + pages;
+        let used = self.used.fetch_add(pages as u64) as usize + pages;
         let allowed = used <= self.limit && platform::host::choose(2, "folio allocation") == 0;
         let frames = if allowed { Frames::alloc(order) } else { None };
         if frames.is_none() {
-            self.used.fetch_sub(pages, Ordering::Relaxed);
-            if allowed && order == 0 && !self.exhausted.swap(true, Ordering::SeqCst) {
+            self.used.fetch_sub(pages as u64);
+            if allowed && order == 0 && self.exhausted.fetch_or(1) == 0 {
                 let (total, free) = Frames::budget();
                 log::warn!("no page for a folio: {used} of {} used, the host has {free} of {total}", self.limit);
             }
@@ -136,9 +134,9 @@ impl PageCache {
 
     /// Frames that [`PageCache::try_alloc`] gave are not used, or their folio was detached.
     pub(super) fn uncharge(&self, order: u8) {
-        self.used.fetch_sub(1 << order, Ordering::Relaxed);
-        self.exhausted.store(false, Ordering::SeqCst);
-        if self.waiting.load(Ordering::SeqCst) != 0 {
+        self.used.fetch_sub(1 << order);
+        self.exhausted.store(0);
+        if self.waiting.load() != 0 {
             self.room_made.wake_all();
         }
     }
@@ -147,16 +145,16 @@ impl PageCache {
     /// an I/O takes: none but an inode's, and that only for a write whose bytes are all here.
     pub fn wait_for_room(&self, deadline_ns: u64) -> bool {
         platform::lockdep::assert_none_held_after(&INODE, "wait for a free folio");
-        self.waiting.fetch_add(1, Ordering::SeqCst);
+        self.waiting.fetch_add(1);
         self.wanted.wake_all();
         let before = self.used();
         let enough = || {
             let used = self.used();
-            let room = used + self.room() <= self.limit && !self.exhausted.load(Ordering::SeqCst);
+            let room = used + self.room() <= self.limit && self.exhausted.load() == 0;
             (room || used < before).then_some(())
         };
         let room = self.room_made.wait_for_until("a free folio", deadline_ns, enough).is_some();
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.waiting.fetch_sub(1);
         room
     }
 
@@ -181,10 +179,10 @@ impl PageCache {
     }
 
     fn count_dirty(&self, folio: &Folio, blocks: u64) {
-        self.dirty.fetch_add(blocks.count_ones() as usize * folio.block_size(), Ordering::Relaxed);
+        self.dirty.fetch_add(u64::from(blocks.count_ones()) * folio.block_size() as u64);
     }
 
     fn count_clean(&self, folio: &Folio, blocks: u64) {
-        self.dirty.fetch_sub(blocks.count_ones() as usize * folio.block_size(), Ordering::Relaxed);
+        self.dirty.fetch_sub(u64::from(blocks.count_ones()) * folio.block_size() as u64);
     }
 }

@@ -10,10 +10,9 @@
 use crate::error::{Error, Result};
 use crate::file::iov_iter::Kiocb;
 use crate::file::staging::Staged;
-use core::sync::atomic::{AtomicUsize, Ordering};
 use platform::HashMap;
 use platform::lockdep::LEAF;
-use platform::sync::Mutex;
+use platform::sync::{Mutex, Word};
 use syscall::schemev2::Sqe;
 
 /// Most requests whose staged bytes are kept.
@@ -53,22 +52,22 @@ impl Key {
 pub(crate) struct ProgressTable {
     /// Entries; a look without the lock finds nothing that was put in by this request's own past
     /// missing, because the kernel's round trip lies between.
-    count: AtomicUsize,
+    count: Word,
     table: Mutex<HashMap<u32, (Key, Progress)>>,
 }
 
 impl ProgressTable {
     pub(crate) fn new() -> Self {
-        Self { count: AtomicUsize::new(0), table: Mutex::new(&LEAF, HashMap::default()) }
+        Self { count: Word::new(&LEAF, 0), table: Mutex::new(&LEAF, HashMap::default()) }
     }
 
     fn take(&self, sqe: &Sqe) -> Progress {
-        if self.count.load(Ordering::Acquire) == 0 {
+        if self.count.load() == 0 {
             return Progress::default();
         }
         let mut table = self.table.lock();
         let entry = table.remove(&sqe.tag);
-        self.count.store(table.len(), Ordering::Release);
+        self.count.store(table.len() as u32);
         drop(table);
         match entry {
             Some((key, progress)) if key == Key::of(sqe) => progress,
@@ -91,7 +90,7 @@ impl ProgressTable {
             // Any of them: each can copy its bytes again.
             others.map(|(tag, _)| *tag).min().and_then(|tag| table.get_mut(&tag)?.1.staged.take())
         };
-        self.count.store(table.len(), Ordering::Release);
+        self.count.store(table.len() as u32);
         drop(table);
         drop(dropped);
     }
