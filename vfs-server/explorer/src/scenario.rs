@@ -123,6 +123,12 @@ impl Failure {
         Self { kind: kind.into(), words: words.into(), expected: None, seen: None, task: None }
     }
 
+    /// With what came before it.
+    pub fn after(mut self, what: &str) -> Self {
+        self.words = format!("{}, after {what}", self.words);
+        self
+    }
+
     /// With the broken expectation.
     pub fn expected(mut self, expected: impl Into<String>, seen: impl Into<String>) -> Self {
         self.expected = Some(expected.into());

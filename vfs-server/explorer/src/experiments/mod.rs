@@ -9,6 +9,7 @@ pub mod ext4_inline_mkwrite;
 pub mod fault_pool;
 pub mod fsync_errseq;
 pub mod page_cache;
+pub mod power_cut;
 pub mod provide_zap;
 pub mod reclaim_migrate;
 pub mod truncate_fault;
@@ -27,6 +28,7 @@ pub static ALL: &[&Experiment] = &[
     &writeback_truncate::EXPERIMENT,
     &reclaim_migrate::EXPERIMENT,
     &fsync_errseq::EXPERIMENT,
+    &power_cut::EXPERIMENT,
     &write_from_own_mapping::EXPERIMENT,
     &fault_pool::EXPERIMENT,
 ];

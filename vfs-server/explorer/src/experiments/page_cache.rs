@@ -6,6 +6,7 @@
 use super::{Case, Experiment, Size, Variant};
 use crate::scenario::{FaultSites, Scenario};
 use crate::world::disk::Pace;
+use crate::world::script::Helpers;
 use crate::world::{CrashTest, Script, Stage, file_systems};
 use guest::CallResult;
 
@@ -62,8 +63,22 @@ pub static EXPERIMENT: Experiment = Experiment {
         },
         Case {
             name: "fsync-against-writeback",
-            summary: "one client writes and fsyncs while a pass of writeback has begun with it, on a slow disk that crashes",
+            summary: "one client writes and fsyncs while a pass of writeback has begun with it; the disk is slow, then stops",
             scenario: |_| fsync_against_writeback(),
+            breaks: &[],
+            size: Size::Mix,
+        },
+        Case {
+            name: "read-against-truncate",
+            summary: "one client reads, another loads, a third cuts what they read, on a disk that takes its time",
+            scenario: |_| read_against_truncate(),
+            breaks: &[],
+            size: Size::Mix,
+        },
+        Case {
+            name: "scarce-memory",
+            summary: "two clients want four pages of a cache of three: they wait for reclaim, and that for writeback",
+            scenario: |_| scarce_memory(),
             breaks: &[],
             size: Size::Mix,
         },
@@ -169,8 +184,8 @@ fn store_against_writeback() -> Box<dyn Scenario> {
 
 fn fsync_against_writeback() -> Box<dyn Scenario> {
     let script = script("fsync-against-writeback")
-        .disk(Pace::Late)
-        .crashes(CrashTest { points: 2, states: 4 })
+        .disk(Pace::HoldsBack)
+        .crashes(CrashTest { points: 2, states: 4, again: 0 })
         .set_up(clean_page)
         .client("writes, fsyncs", |me| {
             _ = must(me.write("a", 0, 1024));
@@ -178,6 +193,48 @@ fn fsync_against_writeback() -> Box<dyn Scenario> {
         })
         .client("looks on", |_| {})
         .task("writeback", |stage| stage.server.write_back_pass());
+    Box::new(script)
+}
+
+fn read_against_truncate() -> Box<dyn Scenario> {
+    let script = script("read-against-truncate")
+        .disk(Pace::Late)
+        .set_up(|stage: &Stage| {
+            let (reader, loader, cutter) = (stage.actor(0), stage.actor(1), stage.actor(2));
+            must(reader.create("a"));
+            must(reader.write("a", 0, 2 * PAGE));
+            must(loader.open("a"));
+            must(loader.map("a", 2));
+            must(cutter.open("a"));
+            stage.sync();
+            stage.drop_caches();
+        })
+        .client("reads", |me| _ = must(me.read("a", 0, 2 * PAGE)))
+        // Past the end or not: the oracle knows.
+        .client("loads", |me| _ = me.load("a", PAGE))
+        .client("cuts", |me| must(me.truncate("a", 100)));
+    Box::new(script)
+}
+
+fn scarce_memory() -> Box<dyn Scenario> {
+    let script = script("scarce-memory")
+        .helpers(Helpers::All)
+        .config(|config| (config.cache_pages, config.dirty_limit_pages) = (3, 1))
+        .set_up(|stage: &Stage| {
+            for (number, path) in ["a", "b"].into_iter().enumerate() {
+                must(stage.actor(number).create(path));
+                must(stage.actor(number).write(path, 0, PAGE));
+                stage.sync();
+            }
+        })
+        .client("one", |me| {
+            _ = must(me.write("a", 0, 2 * PAGE));
+            _ = must(me.read("a", 0, 2 * PAGE));
+        })
+        .client("two", |me| {
+            _ = must(me.write("b", PAGE, PAGE));
+            _ = must(me.read("b", 0, 2 * PAGE));
+        });
     Box::new(script)
 }
 

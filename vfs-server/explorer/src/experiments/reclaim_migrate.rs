@@ -150,7 +150,7 @@ fn migrate_against_cut() -> Box<dyn Scenario> {
 fn migrate_against_fsync() -> Box<dyn Scenario> {
     let script = Script::new("migration against an fsync", &file_systems::MINI)
         .set_up(mapped)
-        .crashes(CrashTest { points: 2, states: 4 })
+        .crashes(CrashTest { points: 2, states: 4, again: 0 })
         .client("write", |me| {
             must(me.write("a", 0, 512));
             must(me.fsync("a"));

@@ -9,9 +9,7 @@
 use super::{Case, Experiment, Size, Variant};
 use crate::scenario::{Failure, FaultSites, Scenario};
 use crate::world::disk::Pace;
-use crate::world::{CrashTest, Script, Stage, file_systems};
-use platform::block::{Bio, BioOp, BlockDevice, IoError, SECTOR_SIZE};
-use std::sync::Arc;
+use crate::world::{CrashTest, Disk, Script, Stage, file_systems};
 use syscall::flag::{O_CREAT, O_RDWR};
 
 /// The experiment.
@@ -163,7 +161,7 @@ fn blocks_are_reused_at_once() -> Box<dyn Scenario> {
 fn cut_behind_a_write() -> Box<dyn Scenario> {
     let script = Script::new("a cut behind a page that is written back", &file_systems::MINI)
         .disk(Pace::HoldsBack)
-        .crashes(CrashTest { points: 1, states: 1 })
+        .crashes(CrashTest { points: 1, states: 1, again: 1 })
         .set_up(|stage: &Stage| {
             must(stage.actor(0).create("a"));
             must(stage.actor(0).write("a", 0, 2 * PAGE));
@@ -276,37 +274,9 @@ pub(super) fn must<T>(result: guest::CallResult<T>) {
     }
 }
 
-/// A disk on which nothing happens any more.
-struct Still(Vec<u8>);
-
-impl BlockDevice for Still {
-    fn name(&self) -> &str {
-        "still"
-    }
-
-    fn sectors(&self) -> u64 {
-        self.0.len() as u64 / SECTOR_SIZE
-    }
-
-    fn read_only(&self) -> bool {
-        true
-    }
-
-    fn submit(&self, bio: Bio) {
-        let mut at = (bio.sector * SECTOR_SIZE) as usize;
-        if bio.op == BioOp::Read {
-            for segment in &bio.segments {
-                segment.frames.copy_in(segment.offset, &self.0[at..at + segment.len]);
-                at += segment.len;
-            }
-        }
-        (bio.end_io)(if bio.op == BioOp::Write { Err(IoError::ReadOnly) } else { Ok(()) });
-    }
-}
-
 /// What the last commit left on the disk has no fault.
 pub(super) fn sound(stage: &Stage) -> Result<(), Failure> {
-    match fs_mini::check(Arc::new(Still(stage.disk.content()))).first() {
+    match fs_mini::check(Disk::of_bytes(stage.disk.content())).first() {
         None => Ok(()),
         Some(problem) => Err(Failure::new("corrupt-disk", problem.to_string())),
     }

@@ -132,6 +132,12 @@ impl History {
         Some(stamp)
     }
 
+    /// A moment for an event that is recorded elsewhere.
+    pub fn tick(&mut self) -> Moment {
+        self.clock += 1;
+        self.clock
+    }
+
     /// An operation begins now.
     pub fn begin(&mut self, client: u8, file: FileId, call: Call) -> OperationId {
         self.clock += 1;

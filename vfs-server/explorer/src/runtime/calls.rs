@@ -308,6 +308,12 @@ pub fn pick(n: u32, what: &'static str) -> u32 {
     active().map_or(0, |runtime| runtime.choose(n, what, ChoiceKind::Free))
 }
 
+/// For a check that looks at a sample: a number by which runs differ whose clients did not do the same in the
+/// same order.
+pub fn clients_order() -> u64 {
+    active().and_then(|runtime| runtime.clients_order.get()).unwrap_or_default()
+}
+
 /// A client begins an operation: `words` for the diagram, `what` for the budget of switch points.
 pub fn begin_operation(what: &'static str, words: fmt::Arguments<'_>) {
     let Some(runtime) = active().filter(|runtime| runtime.on_task()) else { return };

@@ -29,7 +29,9 @@ mod stack;
 mod task;
 mod trace;
 
-pub use calls::{begin_operation, client, end_operation, fail, is_frame, is_told, outside, pick, serves, stop};
+pub use calls::{
+    begin_operation, client, clients_order, end_operation, fail, is_frame, is_told, outside, pick, serves, stop,
+};
 pub use observer::{Observer, Role, Switch};
 pub use session::Explorer;
 pub use trace::{ChoiceKind, Decision, Footprint, KnownOrders, Trace};

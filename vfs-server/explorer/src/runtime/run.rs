@@ -118,7 +118,7 @@ pub(crate) struct Runtime {
     /// Partial orders whose runs need not be settled and checked again.
     known: Cell<Option<NonNull<KnownOrders>>>,
     /// The partial order up to where all clients had ended.
-    clients_order: Cell<Option<u64>>,
+    pub(super) clients_order: Cell<Option<u64>>,
 }
 
 impl Runtime {

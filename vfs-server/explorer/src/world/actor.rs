@@ -5,6 +5,7 @@
 //! stores are its own: see [`crate::oracle::stamp`].
 
 use super::log::Log;
+use crate::oracle::crash::NameCall;
 use crate::oracle::{Call, Data, Outcome, Stamp};
 use crate::runtime;
 use guest::{CallResult, Client, Mapping};
@@ -13,7 +14,7 @@ use pager_core::{Rights, Sharing};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
-use syscall::flag::{O_CREAT, O_RDWR};
+use syscall::flag::{O_CREAT, O_EXCL, O_RDWR};
 
 /// A client of the run. Offsets and lengths are bytes; errors are errno numbers.
 pub struct Actor {
@@ -23,11 +24,13 @@ pub struct Actor {
     open: Mutex<BTreeMap<String, Open>>,
 }
 
-/// A file that is open, and mapped perhaps.
-#[derive(Clone, Copy)]
+/// A file that is open, and mapped perhaps. It is known by the path at which it was opened, wherever it is moved to.
+#[derive(Clone)]
 struct Open {
     descriptor: u64,
     mapping: Option<Mapping>,
+    /// Where it is now, for all that this client knows.
+    name: String,
 }
 
 impl Actor {
@@ -50,7 +53,7 @@ impl Actor {
     }
 
     fn file(&self, path: &str) -> Open {
-        let open = self.files().get(path).copied();
+        let open = self.files().get(path).cloned();
         open.unwrap_or_else(|| panic!("client {} has not opened {path}", self.number))
     }
 
@@ -68,14 +71,59 @@ impl Actor {
 
     /// Creates an empty file and opens it.
     pub fn create(&self, path: &str) -> CallResult<()> {
-        self.open_with(path, O_RDWR | O_CREAT | 0o644)
+        let flags = O_RDWR | O_CREAT | 0o644;
+        if !self.log.follows_names() {
+            return self.open_with(path, flags);
+        }
+        let file = self.log.file(path);
+        let call = NameCall::Create { path: path.into(), file };
+        self.naming(call, || {
+            self.open_with(path, flags | O_EXCL)?;
+            let stat = self.client.stat(self.descriptor(path))?;
+            self.log.note_inode(file, stat.st_ino);
+            Ok(())
+        })
+    }
+
+    /// Moves an open file's name; whoever has it open goes on to know it by its old one.
+    pub fn rename(&self, path: &str, to: &str) -> CallResult<()> {
+        let Open { descriptor, name, .. } = self.file(path);
+        let call = NameCall::Rename { from: name.clone(), to: to.into() };
+        self.naming(call, || {
+            self.plain("rename", format_args!("rename {name} to {to}"), || self.client.rename(descriptor, to))
+        })?;
+        self.files().entry(path.to_string()).and_modify(|open| open.name = to.into());
+        Ok(())
+    }
+
+    /// Gives an open file another name.
+    pub fn link(&self, path: &str, to: &str) -> CallResult<()> {
+        let Open { descriptor, .. } = self.file(path);
+        let call = NameCall::Link { file: self.log.file(path), path: to.into() };
+        self.naming(call, || {
+            self.plain("link", format_args!("link {path} as {to}"), || self.client.link(descriptor, to))
+        })
+    }
+
+    /// Takes a name away.
+    pub fn unlink(&self, name: &str) -> CallResult<()> {
+        let call = NameCall::Remove { path: name.into() };
+        self.naming(call, || self.plain("unlink", format_args!("unlink {name}"), || self.client.unlink(name, 0)))
+    }
+
+    /// All files and names are on the disk on return.
+    pub fn syncfs(&self) -> CallResult<()> {
+        let verb = [FileVerb::Syncfs as u64, 0, 0];
+        self.naming(NameCall::SyncAll, || {
+            self.plain("syncfs", format_args!("syncfs"), || self.client.call(0, verb, 0).map(|_| ()))
+        })
     }
 
     /// Opens a file with Redox's flags.
     pub fn open_with(&self, path: &str, flags: usize) -> CallResult<()> {
         let descriptor = self.plain("open", format_args!("open {path}"), || self.client.open(path, flags))?;
         self.log.file(path);
-        let open = Open { descriptor, mapping: None };
+        let open = Open { descriptor, mapping: None, name: path.into() };
         self.files().insert(path.to_string(), open);
         Ok(())
     }
@@ -131,7 +179,9 @@ impl Actor {
     /// Everything is on the disk on return.
     pub fn fsync(&self, path: &str) -> CallResult<()> {
         let file = self.file(path);
-        self.recorded(path, "fsync", Call::Sync, || self.client.fsync(file.descriptor), |()| Outcome::Done)
+        self.naming(NameCall::Sync(self.log.file(path)), || {
+            self.recorded(path, "fsync", Call::Sync, || self.client.fsync(file.descriptor), |()| Outcome::Done)
+        })
     }
 
     /// The size.
@@ -211,6 +261,14 @@ impl Actor {
     fn writes(&self, path: &str, call: Call, write: impl FnOnce(&Client) -> CallResult<usize>) -> CallResult<u64> {
         let write = || write(&self.client).map(|count| count as u64);
         self.recorded(path, "write", call, write, |&count| Outcome::Count(count))
+    }
+
+    /// Records a change of names, or a sync of them, where names are followed.
+    fn naming<R>(&self, call: NameCall, body: impl FnOnce() -> CallResult<R>) -> CallResult<R> {
+        let id = self.log.begin_name(call);
+        let result = body();
+        self.log.end_name(id, result.is_ok());
+        result
     }
 
     fn recorded<R>(

@@ -136,6 +136,13 @@ impl Disk {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// The same, and what is done to it is logged.
+    pub(super) fn of_bytes_logged(bytes: Vec<u8>) -> Arc<Self> {
+        let disk = Self::of_bytes(bytes);
+        disk.set_up_ended();
+        disk
+    }
+
     /// From now on operations are logged: what was written before is durable.
     pub(super) fn set_up_ended(&self) {
         let mut state = self.state();

@@ -15,6 +15,8 @@ pub struct FileSystemKind {
     pub mount: Mount,
     /// Mounts a disk that was in use when the machine stopped, for reading at least; `None`: nothing is promised to survive.
     pub remount: Option<Mount>,
+    /// What is wrong with a disk that was unmounted, first of all; where there is such a check.
+    pub check: Option<fn(Arc<dyn BlockDevice>) -> Option<String>>,
 }
 
 /// See [`FileSystemKind::mount`]; the error is for people.
@@ -22,11 +24,16 @@ pub type Mount = fn(Arc<dyn BlockDevice>, &[(&str, &str)]) -> Result<Arc<dyn Fil
 
 /// ext4 with inline data and metadata checksums, no journal: 256 blocks of 1 KiB, 16 inodes.
 pub static EXT4: FileSystemKind =
-    FileSystemKind { name: "ext4", image: ext4_image, mount: mount_ext4, remount: Some(remount_ext4) };
+    FileSystemKind { name: "ext4", image: ext4_image, mount: mount_ext4, remount: Some(remount_ext4), check: None };
 
 /// fs-mini: 128 blocks of 1 KiB, made when it is mounted.
-pub static MINI: FileSystemKind =
-    FileSystemKind { name: "mini", image: || &[0; 128 << 10], mount: mount_mini, remount: Some(remount_mini) };
+pub static MINI: FileSystemKind = FileSystemKind {
+    name: "mini",
+    image: blank,
+    mount: mount_mini,
+    remount: Some(remount_mini),
+    check: Some(|device| fs_mini::check(device).first().map(|problem| problem.to_string())),
+};
 
 fn mount_mini(device: Arc<dyn BlockDevice>, options: &[(&str, &str)]) -> Result<Arc<dyn FileSystem>, String> {
     if let Some((name, _)) = options.first() {
@@ -42,7 +49,24 @@ fn remount_mini(device: Arc<dyn BlockDevice>, _options: &[(&str, &str)]) -> Resu
 
 fn ext4_image() -> &'static [u8] {
     static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
-    IMAGE.get_or_init(|| unpack(include_bytes!("images/ext4-tiny.packed")))
+    IMAGE.get_or_init(|| {
+        let mut image = unpack(include_bytes!("images/ext4-tiny.packed"));
+        poison_free_blocks(&mut image);
+        image
+    })
+}
+
+/// What nobody wrote must never be seen: the free blocks of ext4's first group, by its bitmap.
+fn poison_free_blocks(image: &mut [u8]) {
+    let word = |at: usize| u32::from_le_bytes([image[at], image[at + 1], image[at + 2], image[at + 3]]) as usize;
+    // s_blocks_count_lo, s_first_data_block, s_log_block_size of the superblock; bg_block_bitmap_lo behind it.
+    let (blocks, first, block_size) = (word(1024 + 4), word(1024 + 20), 1024 << word(1024 + 24));
+    let bitmap = word((first + 1) * block_size) * block_size;
+    for nth in 0..blocks - first {
+        if image[bitmap + nth / 8] >> (nth % 8) & 1 == 0 {
+            image[(first + nth) * block_size..][..block_size].fill(POISON);
+        }
+    }
 }
 
 fn mount_ext4(device: Arc<dyn BlockDevice>, options: &[(&str, &str)]) -> Result<Arc<dyn FileSystem>, String> {
@@ -65,10 +89,10 @@ fn open_ext4(
 
 /// A scratch volume of bcachefs: 256 sectors.
 pub static BCACHEFS: FileSystemKind =
-    FileSystemKind { name: "bcachefs", image: blank, mount: mount_bcachefs, remount: None };
+    FileSystemKind { name: "bcachefs", image: blank, mount: mount_bcachefs, remount: None, check: None };
 
+/// A disk of poison: what nobody wrote must never be seen.
 fn blank() -> &'static [u8] {
-    // What nobody wrote must never be seen.
     static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
     IMAGE.get_or_init(|| vec![POISON; 128 << 10])
 }

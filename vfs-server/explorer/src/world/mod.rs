@@ -15,6 +15,7 @@
 //! | [`disk`] | a disk in memory: its image stays outside the arena, writes are logged |
 //! | [`crash`] | what a crash may leave, mounted anew and held against what was synced |
 //! | [`file_systems`] | what can be mounted, and the small images |
+//! | [`tree`] | what has a name, as a client finds it |
 //! | [`rest`] | when all has come to rest: what is read, written back and compared |
 
 pub mod actor;
@@ -25,6 +26,7 @@ pub mod log;
 mod rest;
 pub mod script;
 pub mod stage;
+mod tree;
 
 pub use actor::Actor;
 pub use crash::CrashTest;

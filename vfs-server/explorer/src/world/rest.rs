@@ -5,7 +5,7 @@
 //! held. At last nothing may be left that leads to memory which was given back.
 
 use super::stage::Stage;
-use crate::oracle::{self, Rules};
+use crate::oracle::{self, FileId, Rules};
 use crate::scenario::Failure;
 use guest::{CallResult, Client};
 use syscall::error::ENOENT;
@@ -28,28 +28,32 @@ const CHUNK: usize = 3 * 4096;
 pub(super) fn settle(stage: &Stage, depth: Depth) -> Result<(), Failure> {
     stage.disk.drain();
     let mut files = Vec::new();
-    for path in stage.log.paths() {
-        if let Some((descriptor, bytes)) = read_whole(stage, &path)? {
-            stage.log.settle(stage.log.file(&path), bytes.clone());
-            files.push((path, descriptor, bytes));
+    for path in stage.log.all_paths() {
+        if let Some((file, descriptor, bytes)) = read_whole(stage, &path)? {
+            stage.log.settle(file, bytes.clone());
+            files.push((path, file, descriptor, bytes));
         }
     }
     if depth == Depth::Read {
         return Ok(());
     }
     let client = stage.observer().client();
-    for (path, descriptor, _) in &files {
+    for (_, file, descriptor, _) in &files {
         // An error of the run is its client's business; what can be written is written.
         if client.fsync(*descriptor).is_ok() {
-            stage.log.note_synced(stage.log.file(path));
+            stage.log.note_synced(*file);
         }
+    }
+    if stage.log.follows_names() {
+        // The last crash finds everything.
+        let _ = stage.observer().syncfs();
     }
     stage.drop_caches();
     let left = stage.server.cached_pages();
     if left > 0 {
         return Err(Failure::new("leak", format!("{left} pages stay in the cache though all is clean and at rest")));
     }
-    for (path, descriptor, bytes) in &files {
+    for (path, _, descriptor, bytes) in &files {
         let again = read_all(client, *descriptor).map_err(|errno| unreadable(path, errno))?;
         if let Some(difference) = difference(bytes, &again) {
             let words = format!("{path}: the disk does not hold what the cache held: {difference}");
@@ -59,7 +63,8 @@ pub(super) fn settle(stage: &Stage, depth: Depth) -> Result<(), Failure> {
     Ok(())
 }
 
-fn read_whole(stage: &Stage, path: &str) -> Result<Option<(u64, Vec<u8>)>, Failure> {
+/// Which file is at a path, open, with its bytes.
+fn read_whole(stage: &Stage, path: &str) -> Result<Option<(FileId, u64, Vec<u8>)>, Failure> {
     let client = stage.observer().client();
     let descriptor = match client.open(path, O_RDONLY) {
         Ok(descriptor) => descriptor,
@@ -67,7 +72,13 @@ fn read_whole(stage: &Stage, path: &str) -> Result<Option<(u64, Vec<u8>)>, Failu
         Err(errno) => return Err(unreadable(path, errno)),
     };
     let bytes = read_all(client, descriptor).map_err(|errno| unreadable(path, errno))?;
-    Ok(Some((descriptor, bytes)))
+    let mut file = stage.log.file(path);
+    if stage.log.follows_names() {
+        let ino = client.stat(descriptor).map_err(|errno| unreadable(path, errno))?.st_ino;
+        let nobodys = || Failure::new("wrong-tree", format!("{path} is inode {ino}, which nobody has made"));
+        file = stage.log.file_of_inode(ino).ok_or_else(nobodys)?;
+    }
+    Ok(Some((file, descriptor, bytes)))
 }
 
 /// All bytes of a file.

@@ -298,6 +298,9 @@ impl Scenario for Script {
         (self.set_up)(&stage);
         stage.sync();
         stage.note_files();
+        if self.crashes.is_some() {
+            stage.follow_names();
+        }
         stage.machine.serve_inline(None);
         stage.disk.set_up_ended();
         self.start_threads(&stage.server, &stage.disk);
@@ -311,7 +314,8 @@ impl Scenario for Script {
             crashes: self.crashes.map(|test| {
                 let remount = self.kind.remount;
                 let remount = remount.unwrap_or_else(|| panic!("{} survives no crash", self.kind.name));
-                (test, Recovery { mount: Box::new(self.mounting(remount)), pager: self.pager })
+                let (mount, check) = (Box::new(self.mounting(remount)), self.kind.check);
+                (test, Recovery { mount, check, pager: self.pager })
             }),
         })
     }

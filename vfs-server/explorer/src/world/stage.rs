@@ -3,6 +3,7 @@
 use super::actor::Actor;
 use super::disk::Disk;
 use super::log::Log;
+use super::tree;
 use guest::Machine;
 use pager_abi::server_verb::ServerVerb;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -95,6 +96,12 @@ impl Stage {
                 files.push(path);
             }
         }
+    }
+
+    /// For the end of set-up: from now on names are followed.
+    pub(super) fn follow_names(&self) {
+        let found = tree::walk(self.observer().client()).unwrap_or_else(|errno| panic!("the tree: errno {errno}"));
+        self.log.follow_names(&found);
     }
 
     /// Drops what of the page cache is clean; pages.
