@@ -2,6 +2,7 @@
 
 use crate::Verdict;
 use crate::host_tests;
+use crate::prerequisites::BARE;
 use crate::tally::Tally;
 use crate::workspace::{Workspace, cargo};
 use anyhow::{Context, Result, anyhow, ensure};
@@ -96,6 +97,27 @@ pub fn check(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
     let status = command(workspace, &faulty)?.args(HUNTS).status()?;
     let caught = if status.success() { Ok(()) } else { Err(anyhow!("not every fault is caught; see the table above")) };
     tally.check("explorer: mutants", caught);
+    tally.check("explorer: what serves files cannot be made faulty", refuse_faults(workspace));
+    Ok(())
+}
+
+/// What is built to serve files, each with the words in which it refuses to be built with the seeded defects.
+const SERVING: [(&str, &str); 2] = [
+    ("daemon", "a server that serves files cannot be made faulty on purpose"),
+    ("kernel", "a kernel cannot be made faulty on purpose"),
+];
+
+/// Tries to build it with the defects all the same.
+fn refuse_faults(workspace: &Workspace) -> Result<()> {
+    for (package, words) in SERVING {
+        let mut command = cargo();
+        command.current_dir(&workspace.root).args(["check", "--quiet", "--target", BARE]);
+        let packages = ["--package", package, "--package", "mutants", "--features", "mutants/possible"];
+        let output = command.args(packages).output().context("cannot start cargo check")?;
+        ensure!(!output.status.success(), "{package} can be built with the seeded defects");
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(said.contains(words), "{package} does not build with them, but for another reason:\n{said}");
+    }
     Ok(())
 }
 

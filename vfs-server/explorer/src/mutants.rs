@@ -61,6 +61,10 @@ const fn pool(mutant: Mutant, case: &'static str) -> Hunt {
     Hunt { mutant, experiment: "fault-pool", variant: "dedicated", case }
 }
 
+const fn power(mutant: Mutant, case: &'static str) -> Hunt {
+    Hunt { mutant, experiment: "power-cut", variant: "own-order", case }
+}
+
 const fn errseq(mutant: Mutant, case: &'static str) -> Hunt {
     Hunt { mutant, experiment: "fsync-errseq", variant: "errseq", case }
 }
@@ -100,6 +104,8 @@ pub static HUNTS: &[Hunt] = &[
     migrate(Mutant::MigrateForgetsDirty, "migrate-store"),
     migrate(Mutant::MovedFolioSkipped, "migrate-cut"),
     migrate(Mutant::MovedFolioSkipped, "migrate-fsync"),
+    power(Mutant::FsyncSkipsCommit, "names"),
+    power(Mutant::RenameInTwoSteps, "rename"),
     errseq(Mutant::ErrorSampledLate, "background"),
     errseq(Mutant::ErrorToldToOne, "two-files"),
     errseq(Mutant::FailedWriteLeftClean, "two-files"),

@@ -18,6 +18,7 @@ use crate::path::{LastLink, PATH_MAX, Place, check_name};
 use crate::permission;
 use crate::server::Server;
 use platform::sync::WriteGuard;
+use platform::{Mutant, mutant};
 use syscall::flag::AT_REMOVEDIR;
 
 /// Most directories above one another: on a damaged disk they may form a circle.
@@ -172,15 +173,20 @@ impl Server {
         let is_directory = inode.kind == FileKind::Directory;
         let _moved_lock = (is_directory && !one_directory).then(|| inode.lock.write_key(2));
         let _replaced_lock = replaced.as_ref().map(|replaced| lock_victim(replaced, 3));
-        let operations = from.operations();
-        operations.rename(
+        let mut goes = replaced.as_deref();
+        if mutant(Mutant::RenameInTwoSteps)
+            && let Some(victim) = goes.take()
+        {
+            to.operations().unlink(to, &new.name, victim, who)?;
+        }
+        from.operations().rename(
             &Rename {
                 old_directory: from,
                 old_name: &old.name,
                 inode: &inode,
                 new_directory: to,
                 new_name: &new.name,
-                replaced: replaced.as_deref(),
+                replaced: goes,
             },
             who,
         )?;

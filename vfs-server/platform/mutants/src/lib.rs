@@ -87,6 +87,10 @@ mutants! {
     StoresPastEndKept = "stores-past-end-kept",
     /// fsync does not wait for what somebody else has begun to write.
     FsyncSkipsWriteback = "fsync-skips-writeback",
+    /// fsync writes the data, and not the metadata by which it is reached.
+    FsyncSkipsCommit = "fsync-skips-commit",
+    /// A rename takes the name that it replaces away in a change of its own.
+    RenameInTwoSteps = "rename-in-two-steps",
     /// Truncate frees blocks that are still being written, and does not wait for the end of it.
     TruncateForgetsWriteback = "truncate-forgets-writeback",
     /// Writeback that ends late publishes the size that the file had when its bytes were taken, though it was cut
