@@ -4,9 +4,11 @@
 //! |---|---|
 //! | [`arena`] | the memory of what is explored, restored before each run |
 //! | [`session`] | a scenario that was set up, and its runs |
-//! | [`run`] | one run: which task goes on |
+//! | [`run`] | one run, from its start to its end |
+//! | [`decide`] | which task goes on |
 //! | [`calls`] | what tasks call |
 //! | [`host`] | the seam's functions |
+//! | [`deadlock`] | who waits although nobody will wake him |
 //! | [`task`], [`stack`] | coroutines and their stacks |
 //! | [`trace`] | decisions, footprints, the partial order of accesses |
 //! | [`observer`] | who listens to a replay |
@@ -20,6 +22,8 @@
 mod arena;
 mod calls;
 mod classes;
+mod deadlock;
+mod decide;
 mod host;
 mod observer;
 mod panics;

@@ -4,17 +4,19 @@
 //! stack, who is next. A task that is picked to go on goes on without any switch of stacks, which is
 //! what makes a switch point cheap.
 //!
-//! What tasks call is in [`super::calls`].
+//! What tasks call is in [`super::calls`]; who is next, in [`super::decide`]; what if nobody can be, in
+//! [`super::deadlock`].
 
 use super::arena::Mode;
 use super::classes::Classes;
-use super::observer::{Observer, Role, Switch};
+use super::deadlock::stuck_for_a_lock;
+use super::observer::{Observer, Role};
 use super::panics;
 use super::stack::TASKS;
-use super::task::{Blocked, Halt, Task, suspend};
+use super::task::{Halt, Task, suspend};
 use super::trace::{Decision, Footprint, KnownOrders, Order, Trace};
 use crate::scenario::{End, Failure, Program, Settings};
-use crate::strategy::{Strategy, SwitchPoint};
+use crate::strategy::Strategy;
 use corosensei::Yielder;
 use platform::thread::{TASKS_MAX, TaskId, ThreadKind};
 use std::cell::{Cell, RefCell};
@@ -23,8 +25,6 @@ use std::ptr::NonNull;
 
 /// The number of whatever runs on no task: set-up and checks.
 pub(super) const MAIN: usize = TASKS_MAX - 1;
-/// Timers that may fire in a row while no client gets any further.
-const TIMERS_IN_A_ROW: u32 = 64;
 
 thread_local! {
     static ACTIVE: Cell<Option<NonNull<Runtime>>> = const { Cell::new(None) };
@@ -88,7 +88,7 @@ pub(crate) struct Runtime {
     pub(super) yielders: [Cell<*const Yielder<(), ()>>; TASKS],
     /// The task that runs, or [`MAIN`].
     pub(super) current: Cell<usize>,
-    last: Cell<usize>,
+    pub(super) last: Cell<usize>,
     /// Tasks that do not wait, a bit each.
     pub(super) ready: Cell<u64>,
     /// For each task that gave way: those that it lets run first.
@@ -103,7 +103,7 @@ pub(crate) struct Runtime {
     pub(super) telling: Cell<bool>,
     next: RefCell<Option<Next>>,
     pub(super) now_ns: Cell<u64>,
-    timers_in_a_row: Cell<u32>,
+    pub(super) timers_in_a_row: Cell<u32>,
     pub(super) sleeps: Cell<u64>,
 
     pub(super) order: RefCell<Order>,
@@ -422,150 +422,10 @@ impl Runtime {
             let task = self.add_task("settle".into(), Role::Settle, settle);
             return Next::Task(task);
         }
-        match self.stuck_for_a_lock() {
+        match stuck_for_a_lock() {
             Some(task) => Next::End(RunEnd::Failed(self.deadlock(Some(task)))),
             None => Next::End(RunEnd::Check(End::Quiet)),
         }
-    }
-
-    /// A task that waits for a lock although everything is at rest.
-    fn stuck_for_a_lock(&self) -> Option<usize> {
-        let tasks = self.tasks.borrow();
-        (0..tasks.len()).filter(|&task| tasks[task].blocked.is_some()).find(|&task| {
-            let wait = platform::waits::of(TaskId(task as u16));
-            wait.is_some_and(|wait| !std::ptr::eq(wait.class, &platform::lockdep::EVENT))
-        })
-    }
-
-    /// A step of `task` has ended.
-    pub(super) fn end_step(&self, task: usize) {
-        self.steps.set(self.steps.get() + 1);
-        if self.steps_wanted.get() && !self.undisturbed.get() {
-            let mut footprint = self.footprint.borrow_mut();
-            self.strategy(|strategy| strategy.step(task as u8, &footprint));
-            footprint.clear();
-        }
-        if self.giving_way.get() != 0 {
-            self.let_pass(task);
-        }
-        self.observe(|observer| observer.step_ended(TaskId(task as u16)));
-    }
-
-    /// `task` has run: those who gave way to it need not wait for it any more.
-    fn let_pass(&self, task: usize) {
-        let mut left = self.giving_way.get();
-        while left != 0 {
-            let other = left.trailing_zeros() as usize;
-            left &= left - 1;
-            let waits_for = &self.gives_way_to[other];
-            waits_for.set(waits_for.get() & !(1 << task));
-            if waits_for.get() == 0 {
-                self.giving_way.set(self.giving_way.get() & !(1 << other));
-            }
-        }
-    }
-
-    /// Tasks that could go on now.
-    pub(super) fn candidates(&self) -> u64 {
-        let ready = self.ready.get();
-        let mut candidates = ready;
-        let mut left = self.giving_way.get() & ready;
-        while left != 0 {
-            let task = left.trailing_zeros() as usize;
-            left &= left - 1;
-            if self.gives_way_to[task].get() & ready != 0 {
-                candidates &= !(1 << task);
-            }
-        }
-        if candidates == 0 { ready } else { candidates }
-    }
-
-    /// Who goes on; `current`: the task that could, without being switched to. Outside.
-    pub(super) fn decide(&self, current: Option<usize>) -> Next {
-        let mut candidates = self.candidates();
-        while candidates == 0 {
-            if self.phase.get() == Phase::WarmUp {
-                return Next::End(RunEnd::Check(End::Quiet));
-            }
-            if !self.fire_timer() {
-                return Next::End(RunEnd::Failed(self.deadlock(None)));
-            }
-            candidates = self.candidates();
-        }
-        let current = current.filter(|&task| candidates >> task & 1 == 1);
-        let at =
-            SwitchPoint { ready: candidates, current: current.map(|task| task as u8), last: self.last.get() as u8 };
-        if self.undisturbed.get() {
-            let task = at.default_task();
-            return self.picked(task, current, None);
-        }
-        let alone = candidates.is_power_of_two();
-        if alone && !self.steps_wanted.get() {
-            return self.picked(candidates.trailing_zeros() as u8, current, None);
-        }
-        let Some(task) = self.strategy(|strategy| strategy.pick(&at)).flatten() else {
-            return Next::End(RunEnd::Pruned);
-        };
-        assert!(candidates >> task & 1 == 1, "the strategy picked task {task} of {candidates:#b}");
-        if alone {
-            return self.picked(task, current, None);
-        }
-        let mut decisions = self.decisions.borrow_mut();
-        decisions.push(Decision::Switch { task, current: at.current, ready: candidates });
-        self.picked(task, current, Some(decisions.len() - 1))
-    }
-
-    fn picked(&self, task: u8, current: Option<usize>, number: Option<usize>) -> Next {
-        let task = usize::from(task);
-        if matches!(self.tasks.borrow()[task].role, Role::Client | Role::Settle) {
-            self.timers_in_a_row.set(0);
-        }
-        self.observe(|observer| {
-            let switch = match self.last.get() {
-                MAIN => Switch::First,
-                last if last == task => Switch::Stays,
-                _ if current.is_some() => Switch::Preempts,
-                _ => Switch::Takes,
-            };
-            observer.switch(TaskId(task as u16), switch, number);
-        });
-        Next::Task(task)
-    }
-
-    /// Nobody is ready: time passes until the earliest deadline. Whether there is one.
-    fn fire_timer(&self) -> bool {
-        let mut tasks = self.tasks.borrow_mut();
-        let earliest = tasks
-            .iter_mut()
-            .enumerate()
-            .filter_map(|(number, task)| {
-                Some((task.blocked.filter(|blocked| blocked.deadline_ns != u64::MAX)?, number))
-            })
-            .min_by_key(|(blocked, _)| (blocked.deadline_ns, blocked.since));
-        let Some((Blocked { deadline_ns, .. }, number)) = earliest else { return false };
-        self.timers_in_a_row.set(self.timers_in_a_row.get() + 1);
-        if self.timers_in_a_row.get() > TIMERS_IN_A_ROW {
-            return false;
-        }
-        self.now_ns.set(self.now_ns.get().max(deadline_ns));
-        tasks[number].blocked = None;
-        self.ready.set(self.ready.get() | 1 << number);
-        true
-    }
-
-    fn deadlock(&self, task: Option<usize>) -> Failure {
-        let mut words = platform::waits::report();
-        for (number, task) in self.tasks.borrow().iter().enumerate() {
-            let known = platform::waits::of(TaskId(number as u16)).is_some();
-            if task.blocked.is_some() && task.role == Role::Client && !known {
-                words += &format!("task {number} ({}) waits\n", task.name);
-            }
-        }
-        // It takes the kernel's lock, at which nobody is to be switched to any more.
-        let telling = self.telling.replace(true);
-        let kernel = platform::client::kernel_waits();
-        self.telling.set(telling);
-        Failure { task, ..Failure::new(Failure::DEADLOCK, words + &kernel) }
     }
 
     /// The running task gives up the CPU to `next`. Outside.
