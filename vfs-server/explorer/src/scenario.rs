@@ -28,6 +28,10 @@ pub trait Program {
 
     /// Says whether the run kept its promises. On no task: it must not have to wait.
     fn check(&self, end: &End) -> Result<(), Failure>;
+
+    /// Lets the server's threads end, after a run that was checked. Our runs forget their threads; a scheduler that
+    /// waits for all of them ([`crate::runtime::foreign`]) needs it.
+    fn shut_down(&self) {}
 }
 
 /// How a run that is to be checked came to its end.

@@ -1,6 +1,7 @@
 //! What tasks call: switch points, waits, choices, and words for who listens.
 
 use super::arena::{self, Mode};
+use super::foreign::foreign;
 use super::observer::Role;
 use super::run::{MAIN, Next, Phase, RunEnd, Runtime, active};
 use super::stack::TASKS;
@@ -273,7 +274,10 @@ fn running() -> &'static Runtime {
 }
 
 /// Starts a client of the run: [`crate::Program::start`] calls it, or another client.
-pub fn client(name: &str, body: impl FnOnce() + 'static) {
+pub fn client(name: &str, body: impl FnOnce() + Send + 'static) {
+    if let Some(foreign) = foreign() {
+        return foreign.scheduler.spawn(name, Role::Client, Box::new(body));
+    }
     let body: Box<dyn FnOnce()> = Box::new(body);
     let runtime = running();
     let _outside = Mode::outside();
@@ -295,6 +299,9 @@ pub fn stop(why: &'static str) -> ! {
 
 /// The run broke a promise. Never comes back; panics when called on no task.
 pub fn fail(failure: Failure) -> ! {
+    if let Some(foreign) = foreign() {
+        foreign.scheduler.fail(failure);
+    }
     let runtime = running();
     if !runtime.on_task() {
         panic!("{failure}");
@@ -305,7 +312,15 @@ pub fn fail(failure: Failure) -> ! {
 
 /// A free choice of the scenario, `0..n`: all answers are alike, none is a fault.
 pub fn pick(n: u32, what: &'static str) -> u32 {
-    active().map_or(0, |runtime| runtime.choose(n, what, ChoiceKind::Free))
+    choose(n, what, ChoiceKind::Free)
+}
+
+/// An answer, `0..n`, that no cell gives.
+pub(super) fn choose(n: u32, site: &'static str, kind: ChoiceKind) -> u32 {
+    match active() {
+        Some(runtime) => runtime.choose(n, site, kind),
+        None => foreign().map_or(0, |foreign| foreign.choose(n, site, kind)),
+    }
 }
 
 /// For a check that looks at a sample: a number by which runs differ whose clients did not do the same in the
@@ -334,8 +349,11 @@ pub fn end_operation(words: fmt::Arguments<'_>) {
 
 /// Whether the page at `address` is one of the frames that the host has handed out.
 pub fn is_frame(address: usize) -> bool {
-    // SAFETY: an active runtime has the session.
-    active().is_some() && unsafe { arena::is_frame(address) }
+    match active() {
+        // SAFETY: an active runtime has the session.
+        Some(_) => unsafe { arena::is_frame(address) },
+        None => foreign().is_some_and(|foreign| foreign.is_frame(address)),
+    }
 }
 
 /// The running task, a worker, is busy for `client` from now on (`None`: for nobody).

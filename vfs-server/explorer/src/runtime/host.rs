@@ -1,10 +1,11 @@
 //! The seam as the explorer provides it.
 //!
-//! On a thread that explores, each function goes to its [`Runtime`]. On any other thread of the
-//! process (a unit test of a checker that uses a lock of the platform) it behaves as a plain host
-//! without clients.
+//! On a thread that explores, each function goes to its [`Runtime`]; on one that another scheduler has, to
+//! that one ([`super::foreign`]). On any other thread of the process (a unit test of a checker that uses a lock of
+//! the platform) it behaves as a plain host without clients.
 
 use super::arena::{self, Mode};
+use super::foreign::foreign;
 use super::run::{Runtime, active};
 use crate::scenario::Failure;
 use guest::kernel;
@@ -62,32 +63,38 @@ fn frames_layout(order: u8) -> Layout {
 }
 
 // SAFETY: frames come from the arena or the heap and are given out once; tasks have numbers of their
-// own below those of other threads.
+// own below those of other threads, and a foreign scheduler's have its own.
 unsafe impl Host for ExplorerHost {
     #[inline]
     fn current() -> TaskId {
-        active().map_or_else(bystander, Runtime::current)
+        match active() {
+            Some(runtime) => runtime.current(),
+            None => foreign().map_or_else(bystander, |foreign| foreign.scheduler.current()),
+        }
     }
 
     fn wait(word: &AtomicU32, value: u32, deadline_ns: u64) {
-        match active() {
-            Some(runtime) => runtime.wait(word, value, deadline_ns),
+        match (active(), foreign()) {
+            (Some(runtime), _) => runtime.wait(word, value, deadline_ns),
+            (None, Some(foreign)) => foreign.scheduler.wait(word, value, deadline_ns),
             // May return early: the caller looks again.
-            None if word.load(Ordering::SeqCst) == value => std::thread::sleep(Duration::from_micros(50)),
-            None => {}
+            (None, None) if word.load(Ordering::SeqCst) == value => std::thread::sleep(Duration::from_micros(50)),
+            (None, None) => {}
         }
     }
 
     fn wake(word: &AtomicU32, count: u32) {
-        if let Some(runtime) = active() {
-            runtime.wake(word, count);
+        match active() {
+            Some(runtime) => runtime.wake(word, count),
+            None => foreign().into_iter().for_each(|foreign| foreign.scheduler.wake(word, count)),
         }
     }
 
     #[inline]
     fn point(class: &'static LockClass, object: usize, access: Access) {
-        if let Some(runtime) = active() {
-            runtime.point(class, object, access);
+        match active() {
+            Some(runtime) => runtime.point(class, object, access),
+            None => foreign().into_iter().for_each(|foreign| foreign.point(class)),
         }
     }
 
@@ -99,14 +106,15 @@ unsafe impl Host for ExplorerHost {
     }
 
     fn relax() {
-        match active() {
-            Some(runtime) => runtime.relax(),
-            None => std::thread::yield_now(),
+        match (active(), foreign()) {
+            (Some(runtime), _) => runtime.relax(),
+            (None, Some(foreign)) => foreign.scheduler.relax(),
+            (None, None) => std::thread::yield_now(),
         }
     }
 
     fn choose(n: u32, site: &'static str) -> u32 {
-        active().map_or(0, |runtime| runtime.choose(n, site, super::ChoiceKind::Fault))
+        super::calls::choose(n, site, super::ChoiceKind::Fault)
     }
 
     fn doing(doing: Option<Doing>) {
@@ -137,7 +145,10 @@ unsafe impl Host for ExplorerHost {
     }
 
     fn now_ns() -> u64 {
-        active().map_or(0, Runtime::now_ns)
+        match active() {
+            Some(runtime) => runtime.now_ns(),
+            None => foreign().map_or(0, |foreign| foreign.scheduler.now_ns()),
+        }
     }
 
     fn realtime_ns() -> u64 {
@@ -145,9 +156,13 @@ unsafe impl Host for ExplorerHost {
     }
 
     fn spawn(name: &'static str, kind: ThreadKind, body: Box<dyn FnOnce() + Send>) -> bool {
-        match active() {
-            Some(runtime) => runtime.spawn_server(name, kind, body),
-            None => std::thread::Builder::new().name(name.into()).spawn(body).is_ok(),
+        match (active(), foreign()) {
+            (Some(runtime), _) => runtime.spawn_server(name, kind, body),
+            (None, Some(foreign)) => {
+                foreign.spawn_server(name, kind, body);
+                true
+            }
+            (None, None) => std::thread::Builder::new().name(name.into()).spawn(body).is_ok(),
         }
     }
 
@@ -190,7 +205,9 @@ unsafe impl Host for ExplorerHost {
         touch_pool(Access::Write);
         let pages = 1usize << order;
         let inside = active().filter(|_| arena::is_inside());
-        if inside.is_some_and(|runtime| runtime.frame_budget().1 < pages) {
+        let foreign = foreign();
+        let budget = inside.map(Runtime::frame_budget).or(foreign.as_ref().map(|foreign| foreign.frame_budget()));
+        if budget.is_some_and(|(_, left)| left < pages) {
             return None;
         }
         let layout = frames_layout(order);
@@ -205,6 +222,9 @@ unsafe impl Host for ExplorerHost {
             unsafe { std::alloc::dealloc(memory, layout) };
             return None;
         }
+        if let Some(foreign) = foreign {
+            foreign.mark_frames(memory as usize, pages, true);
+        }
         // SAFETY: it was just allocated, that long.
         unsafe { memory.write_bytes(POISON, layout.size()) };
         Some(RawFrames { address: memory as usize, order })
@@ -216,13 +236,17 @@ unsafe impl Host for ExplorerHost {
             // SAFETY: it was marked when it was allocated.
             unsafe { arena::mark_frames(frames.address, 1 << frames.order, false) };
         }
+        if let Some(foreign) = foreign() {
+            foreign.mark_frames(frames.address, 1 << frames.order, false);
+        }
         // SAFETY: it came from `alloc_frames` with this order, and the caller gives it up.
         unsafe { std::alloc::dealloc(frames.address as *mut u8, frames_layout(frames.order)) }
     }
 
     fn frame_budget() -> (usize, usize) {
         touch_pool(Access::Read);
-        active().map_or((usize::MAX >> 12, usize::MAX >> 12), Runtime::frame_budget)
+        let ours = active().map(Runtime::frame_budget).or_else(|| foreign().map(|foreign| foreign.frame_budget()));
+        ours.unwrap_or((usize::MAX >> 12, usize::MAX >> 12))
     }
 
     fn kernel_counters() -> Option<Counters> {
@@ -238,10 +262,10 @@ unsafe impl Host for ExplorerHost {
     }
 
     fn bug(what: &'static str) {
-        match active() {
-            Some(_) => super::fail(Failure::new(Failure::BUG, what)),
-            None => log::error!("BUG: {what}"),
+        if active().is_some() || foreign().is_some() {
+            super::fail(Failure::new(Failure::BUG, what));
         }
+        log::error!("BUG: {what}");
     }
 }
 

@@ -8,6 +8,7 @@
 //! | [`decide`] | which task goes on |
 //! | [`calls`] | what tasks call |
 //! | [`host`] | the seam's functions |
+//! | [`foreign`] | the same for a scheduler that is not ours, as a cross-check |
 //! | [`deadlock`] | who waits although nobody will wake him |
 //! | [`task`], [`stack`] | coroutines and their stacks |
 //! | [`trace`] | decisions, footprints, the partial order of accesses |
@@ -24,6 +25,7 @@ mod calls;
 mod classes;
 mod deadlock;
 mod decide;
+pub mod foreign;
 mod host;
 mod observer;
 mod panics;

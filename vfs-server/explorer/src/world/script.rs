@@ -359,4 +359,10 @@ impl Program for Play {
         }
         self.checks.iter().try_for_each(|check| check(&self.stage, end))
     }
+
+    fn shut_down(&self) {
+        // What it could not write is the run's business, and that was checked.
+        _ = self.stage.server.unmount();
+        self.stage.machine.close();
+    }
 }
