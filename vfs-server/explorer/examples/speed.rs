@@ -1,8 +1,9 @@
 //! Schedules a CPU second of every case, by random decisions: `cargo run --profile explore -p explorer
-//! --example speed [seconds a case] [experiment]`.
+//! --example speed [seconds a case] [experiment [case [variant]]]`.
 //!
-//! Runs whose partial order is known are not checked again, as in an exploration. Failures are counted and the exploration goes on, so that what is measured is the run and not the
-//! luck. The first lines are the platform alone: tasks on a few locks, without a server.
+//! Runs whose partial order is known are not checked again, as in an exploration. Failures are counted and the
+//! exploration goes on, so that what is measured is the run and not the luck. The first line is the platform alone:
+//! tasks on two cells, without a server; it is left out when a case is named.
 
 use explorer::experiments::ALL;
 use explorer::runtime::{KnownOrders, client};
@@ -65,7 +66,7 @@ fn measure(scenario: &dyn Scenario, time: Duration) {
         Err(failure) => return println!("{}: set-up: {failure}", scenario.name()),
     };
     let mut random = Random::new(1);
-    let (mut runs, mut failed, mut decisions, mut accesses) = (0u64, 0u64, 0usize, 0u64);
+    let (mut runs, mut failed, mut decisions, mut steps, mut accesses) = (0u64, 0u64, 0usize, 0u64, 0u64);
     let mut known = KnownOrders::default();
     let (start, cpu_start) = (Instant::now(), cpu_time());
     while start.elapsed() < time {
@@ -76,14 +77,16 @@ fn measure(scenario: &dyn Scenario, time: Duration) {
             runs += 1;
             failed += u64::from(matches!(outcome, Outcome::Failed(_)));
             decisions += trace.decisions.len();
+            steps += trace.steps;
             accesses += trace.accesses;
         }
     }
     let rate = runs as f64 / (cpu_time() - cpu_start).as_secs_f64();
     println!(
-        "{rate:>9.0}/s {:>4.1} % known, {:>4} decisions, {:>5} accesses a run, {:>4} KiB restored, {:>4.1} % failed  {}",
+        "{rate:>9.0}/s {:>4.1} % known, {:>4} decisions, {:>4} steps, {:>5} accesses a run, {:>4} KiB restored, {:>4.1} % failed  {}",
         (runs - failed - known.count().min(runs - failed)) as f64 * 100.0 / runs as f64,
         decisions as u64 / runs,
+        steps / runs,
         accesses / runs,
         explorer.snapshot_len() >> 10,
         failed as f64 * 100.0 / runs as f64,
@@ -94,12 +97,15 @@ fn measure(scenario: &dyn Scenario, time: Duration) {
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let seconds = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(1.0);
-    let only = arguments.next();
+    let only: Vec<String> = arguments.collect();
+    let wanted = |at: usize, name: &str| only.get(at).is_none_or(|only| only == name);
     let time = Duration::from_secs_f64(seconds);
-    measure(&Cells, time);
-    for experiment in ALL.iter().filter(|experiment| only.as_deref().is_none_or(|name| name == experiment.name)) {
-        for case in experiment.cases {
-            for variant in experiment.variants {
+    if only.len() < 2 {
+        measure(&Cells, time);
+    }
+    for experiment in ALL.iter().filter(|experiment| wanted(0, experiment.name)) {
+        for case in experiment.cases.iter().filter(|case| wanted(1, case.name)) {
+            for variant in experiment.variants.iter().filter(|variant| wanted(2, variant.name)) {
                 print!("{:<60}", format!("{} {} {}", experiment.name, case.name, variant.name));
                 measure(&*(case.scenario)(variant.name), time);
             }

@@ -5,14 +5,14 @@ use super::run::Runtime;
 use super::task::Blocked;
 use crate::scenario::Failure;
 use platform::lockdep::EVENT;
-use platform::thread::{TASKS_MAX, TaskId};
+use platform::thread::TaskId;
 
 /// Timers that may fire in a row while no client gets any further.
 const TIMERS_IN_A_ROW: u32 = 64;
 
-/// A task that waits for a lock. When everything is at rest there must be none.
-pub(super) fn stuck_for_a_lock() -> Option<usize> {
-    (0..TASKS_MAX).find(|&task| {
+/// One of the first `tasks` tasks that waits for a lock. When everything is at rest there must be none.
+pub(super) fn stuck_for_a_lock(tasks: usize) -> Option<usize> {
+    (0..tasks).find(|&task| {
         let wait = platform::waits::of(TaskId(task as u16));
         wait.is_some_and(|wait| !std::ptr::eq(wait.class, &EVENT))
     })

@@ -9,6 +9,7 @@ use platform::thread::TaskId;
 
 impl Runtime {
     /// A step of `task` has ended.
+    #[inline]
     pub(super) fn end_step(&self, task: usize) {
         self.steps.set(self.steps.get() + 1);
         if self.steps_wanted.get() && !self.undisturbed.get() {
@@ -37,6 +38,7 @@ impl Runtime {
     }
 
     /// Tasks that could go on now.
+    #[inline]
     pub(super) fn candidates(&self) -> u64 {
         let ready = self.ready.get();
         let mut candidates = ready;
@@ -52,14 +54,15 @@ impl Runtime {
     }
 
     /// Who goes on; `current`: the task that could, without being switched to. Outside.
+    #[inline]
     pub(super) fn decide(&self, current: Option<usize>) -> Next {
         let mut candidates = self.candidates();
         while candidates == 0 {
             if self.phase.get() == Phase::WarmUp {
-                return Next::End(RunEnd::Check(End::Quiet));
+                return Next::end(RunEnd::Check(End::Quiet));
             }
             if !self.fire_timer() {
-                return Next::End(RunEnd::Failed(self.deadlock(None)));
+                return Next::end(RunEnd::Failed(self.deadlock(None)));
             }
             candidates = self.candidates();
         }
@@ -75,7 +78,7 @@ impl Runtime {
             return self.picked(candidates.trailing_zeros() as u8, current, None);
         }
         let Some(task) = self.strategy(|strategy| strategy.pick(&at)).flatten() else {
-            return Next::End(RunEnd::Pruned);
+            return Next::end(RunEnd::Pruned);
         };
         assert!(candidates >> task & 1 == 1, "the strategy picked task {task} of {candidates:#b}");
         if alone {
@@ -86,6 +89,7 @@ impl Runtime {
         self.picked(task, current, Some(decisions.len() - 1))
     }
 
+    #[inline]
     fn picked(&self, task: u8, current: Option<usize>, number: Option<usize>) -> Next {
         let task = usize::from(task);
         if matches!(self.tasks.borrow()[task].role, Role::Client | Role::Settle) {

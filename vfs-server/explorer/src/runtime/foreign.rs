@@ -117,7 +117,7 @@ thread_local! {
 }
 
 /// The foreign run of this thread, if there is one.
-#[inline]
+#[cold]
 pub(super) fn foreign() -> Option<Rc<Foreign>> {
     FOREIGN.with_borrow(Option::clone)
 }
@@ -133,7 +133,7 @@ impl Foreign {
         scheduler.wait_for_clients();
         self.phase.set(Phase::Rest);
         program.settle();
-        if let Some(task) = super::deadlock::stuck_for_a_lock() {
+        if let Some(task) = super::deadlock::stuck_for_a_lock(TASKS_MAX) {
             let failure = Failure::new(Failure::DEADLOCK, platform::waits::report());
             return Err(Failure { task: Some(task), ..failure });
         }
@@ -143,6 +143,7 @@ impl Foreign {
         Ok(())
     }
 
+    #[cold]
     pub fn point(&self, class: &'static LockClass) {
         let switches = || self.settings.switching.iter().any(|&switching| std::ptr::eq(switching, class));
         if self.phase.get() == Phase::Clients && switches() {

@@ -38,10 +38,18 @@ pub(super) fn active() -> Option<&'static Runtime> {
     ACTIVE.get().map(|runtime| unsafe { runtime.as_ref() })
 }
 
-/// Who goes on.
+/// Who goes on. Small, for it is handed over at each switch.
 pub(super) enum Next {
     Task(usize),
-    End(RunEnd),
+    End(Box<RunEnd>),
+}
+
+impl Next {
+    /// The run is over. Outside.
+    #[cold]
+    pub fn end(end: RunEnd) -> Self {
+        Self::End(Box::new(end))
+    }
 }
 
 /// Why a run is over.
@@ -372,7 +380,7 @@ impl Runtime {
     fn run_tasks(&self, mut next: Next) -> RunEnd {
         loop {
             let task = match next {
-                Next::End(end) => return end,
+                Next::End(end) => return *end,
                 Next::Task(task) => task,
             };
             let running = self.tasks.borrow_mut()[task].take();
@@ -413,7 +421,7 @@ impl Runtime {
             self.clients_order.set(Some(order));
             // SAFETY: borrowed for the run, and looked at here only.
             if self.known.get().is_some_and(|mut known| unsafe { known.as_mut() }.spares(order)) {
-                return Next::End(RunEnd::Known);
+                return Next::end(RunEnd::Known);
             }
             self.undisturbed.set(true);
             let Some(program) = self.program.get() else { unreachable!("a run has a program") };
@@ -422,9 +430,9 @@ impl Runtime {
             let task = self.add_task("settle".into(), Role::Settle, settle);
             return Next::Task(task);
         }
-        match stuck_for_a_lock() {
-            Some(task) => Next::End(RunEnd::Failed(self.deadlock(Some(task)))),
-            None => Next::End(RunEnd::Check(End::Quiet)),
+        match stuck_for_a_lock(self.tasks.borrow().len()) {
+            Some(task) => Next::end(RunEnd::Failed(self.deadlock(Some(task)))),
+            None => Next::end(RunEnd::Check(End::Quiet)),
         }
     }
 
@@ -439,7 +447,7 @@ impl Runtime {
     /// The running task ends the run and never comes back.
     pub(super) fn leave(&self, end: RunEnd) -> ! {
         let _outside = Mode::outside();
-        self.give_up(Next::End(end));
+        self.give_up(Next::end(end));
         unreachable!("a task of a run that is over was resumed");
     }
 }

@@ -54,10 +54,12 @@ impl Task {
         Self { name, role, coroutine: Some(coroutine), blocked: None, operation: "start", points: 0 }
     }
 
+    #[inline]
     pub fn take(&mut self) -> Running {
         Running(self.coroutine.take().expect("a task that is ready is suspended"))
     }
 
+    #[inline]
     pub fn put_back(&mut self, running: Running) {
         self.coroutine = Some(running.0);
     }
@@ -65,6 +67,7 @@ impl Task {
 
 impl Running {
     /// Runs the task, inside, until it gives up the CPU.
+    #[inline(always)]
     pub fn resume(mut self) -> Halt {
         let result = {
             let _inside = Mode::inside();
@@ -93,6 +96,7 @@ impl Drop for Task {
 ///
 /// # Safety
 /// `yielder` is that of the running task.
+#[inline(always)]
 pub(super) unsafe fn suspend(yielder: *const Yielder<(), ()>) {
     let inside = arena::is_inside();
     // SAFETY: the caller's contract; a yielder lives as long as its coroutine.
