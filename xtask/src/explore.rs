@@ -59,8 +59,20 @@ const QUICK: [&str; 4] = ["--schedules", "60000", "--jobs", "2"];
 const HUNTS: [&str; 3] = ["mutants", "--sound", "10000"];
 
 /// The explorer's own tests that do not explore for long.
-const TESTS: [&str; 10] =
-    ["--lib", "--bins", "--test", "runtime", "--test", "strategies", "--test", "told", "--test", "worked_example"];
+const TESTS: [&str; 12] = [
+    "--lib",
+    "--bins",
+    "--test",
+    "runtime",
+    "--test",
+    "strategies",
+    "--test",
+    "told",
+    "--test",
+    "worked_example",
+    "--test",
+    "shuttle",
+];
 
 /// Its own tests, every stored schedule made again, every experiment with a small budget, and the hunt
 /// for every seeded defect: an explorer that finds nothing proves nothing.

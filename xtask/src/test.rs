@@ -42,7 +42,7 @@ pub struct Options {
 enum Part {
     /// cargo test on this machine.
     Host,
-    /// The explorer: every variant of every experiment, and the stored schedules.
+    /// The explorer: its tests, shuttle's view of the same cases, every experiment, the stored schedules.
     Explore,
     /// The locks, checked by loom.
     Loom,

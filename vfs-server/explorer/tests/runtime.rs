@@ -7,7 +7,7 @@ use explorer::strategy::{DefaultPolicy, Random};
 use explorer::{Budget, End, Explorer, Failure, Outcome, Program, Scenario, Settings, Strategy, Verdict, explore};
 use platform::sync::Mutex;
 use platform::thread::{self, ThreadKind};
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering};
 use toys::Toy;
 
 fn prepare(scenario: &dyn Scenario) -> Explorer {
@@ -83,7 +83,7 @@ struct Stateful;
 
 struct Counting {
     runs: Mutex<Vec<u32>>,
-    told: Cell<u32>,
+    told: AtomicU32,
 }
 
 impl Scenario for Stateful {
@@ -100,7 +100,7 @@ impl Scenario for Stateful {
             thread::spawn("helper's helper", ThreadKind::Reclaim, || {});
         });
         assert!(started);
-        Box::new(Counting { runs: Mutex::new(&toys::LOCK, vec![1; 100]), told: Cell::new(0) })
+        Box::new(Counting { runs: Mutex::new(&toys::LOCK, vec![1; 100]), told: AtomicU32::new(0) })
     }
 }
 
@@ -114,13 +114,13 @@ impl Program for Counting {
     }
 
     fn settle(&self) {
-        self.told.set(self.told.get() + 1);
+        self.told.fetch_add(1, Ordering::Relaxed);
         assert_eq!(self.runs.lock().len(), 300);
     }
 
     fn check(&self, end: &End) -> Result<(), Failure> {
         let sum: u32 = self.runs.lock().iter().sum();
-        assert_eq!((self.told.get(), *end), (1, End::Quiet));
+        assert_eq!((self.told.load(Ordering::Relaxed), *end), (1, End::Quiet));
         if sum == 500 { Ok(()) } else { Err(Failure::new("sum", sum.to_string())) }
     }
 }

@@ -137,7 +137,7 @@ fn print(words: fmt::Arguments<'_>) {
 /// Runs that a failure is looked for in.
 const SEARCH: usize = 20_000;
 /// Runs that must be clean.
-const CLEAN: usize = 500;
+const CLEAN: usize = 200;
 
 /// Runs the named variants of a case, and expects of each what the table of experiments expects.
 fn agree(experiment: &str, case: &str, variants: &[&'static str]) {
