@@ -12,7 +12,6 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::any::Any;
 use core::ops::Range;
 use platform::block::BlockDevice;
 use vfs_server::error::{Error, Result};
@@ -47,28 +46,14 @@ pub fn mount(device: Arc<dyn BlockDevice>, options: Options) -> Result<Arc<dyn F
 }
 
 impl FileSystem for Bcachefs {
-    fn name(&self) -> &'static str {
-        "bcachefs"
-    }
-
-    fn block_size(&self) -> u32 {
-        SECTOR_SIZE as u32
-    }
-
-    fn root(&self) -> Ino {
-        ROOT
-    }
-
-    fn read_only(&self) -> bool {
-        false
-    }
-
-    fn max_file_size(&self) -> u64 {
-        1 << 60
-    }
-
-    fn transaction_order(&self) -> TransactionOrder {
-        TransactionOrder::AfterFolio
+    fn super_block(&self) -> SuperBlock {
+        SuperBlock {
+            name: "bcachefs",
+            block_size: SECTOR_SIZE as u32,
+            root: ROOT,
+            access: Access::ReadWrite,
+            max_file_size: 1 << 60,
+        }
     }
 
     fn invalidate_lock(&self) -> InvalidateLockKind {
@@ -161,10 +146,6 @@ fn refresh(nodes: &Nodes, inode: &Inode) -> Result<()> {
 }
 
 impl InodeOperations for Operations {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
     // --- directories ---------------------------------------------------------------------------
 
     fn lookup(&self, _directory: &Inode, name: &[u8]) -> Result<Ino> {

@@ -46,5 +46,5 @@ pub mod xattr;
 pub use error::{Corrupt, Error, Result};
 pub use options::Options;
 pub use protocol::InlineProtocol;
-pub use superblock::Access;
 pub use vfs::mount;
+pub use vfs_server::fs::Access;

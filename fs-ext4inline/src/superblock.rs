@@ -5,6 +5,7 @@
 
 use core::num::NonZeroU32;
 
+use vfs_server::fs::Access;
 use zerocopy::IntoBytes;
 
 use crate::checksum::crc32c;
@@ -16,15 +17,6 @@ use crate::format::inode::GOOD_OLD_INODE_SIZE;
 use crate::format::superblock::{
     EXT4_CRC32C_CHKSUM, EXT4_DYNAMIC_REV, EXT4_SUPER_MAGIC, MiscFlags, RawSuperBlock, State,
 };
-
-/// Whether a mount may write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Nothing is written, not even the mount time.
-    ReadOnly,
-    /// Everything may be written.
-    ReadWrite,
-}
 
 /// The facts of a mounted file system that never change.
 #[derive(Clone, Debug)]

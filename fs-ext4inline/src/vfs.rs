@@ -6,7 +6,6 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::any::Any;
 
 use platform::block::BlockDevice;
 use platform::thread::realtime_ns;
@@ -26,7 +25,6 @@ use crate::namei;
 use crate::options::Options;
 use crate::protocol::write::{Begun, Destination, InlineOutcome};
 use crate::protocol::{Conversion, FaultLock, Steps, WriteEnd};
-use crate::superblock::Access;
 use crate::volume::Volume;
 
 /// A mounted ext4 file system, as the server sees it.
@@ -185,28 +183,14 @@ fn refresh_sectors(inode: &Inode) -> Result<()> {
 }
 
 impl FileSystem for Ext4 {
-    fn name(&self) -> &'static str {
-        "ext4"
-    }
-
-    fn block_size(&self) -> u32 {
-        self.volume.geometry.block_size() as u32
-    }
-
-    fn root(&self) -> Ino {
-        EXT4_ROOT_INO as Ino
-    }
-
-    fn read_only(&self) -> bool {
-        !self.volume.is_writable()
-    }
-
-    fn max_file_size(&self) -> u64 {
-        BLOCKS_END << self.volume.geometry.block_bits
-    }
-
-    fn transaction_order(&self) -> TransactionOrder {
-        TransactionOrder::BeforeFolio
+    fn super_block(&self) -> SuperBlock {
+        SuperBlock {
+            name: "ext4",
+            block_size: self.volume.geometry.block_size() as u32,
+            root: EXT4_ROOT_INO as Ino,
+            access: if self.volume.is_writable() { Access::ReadWrite } else { Access::ReadOnly },
+            max_file_size: BLOCKS_END << self.volume.geometry.block_bits,
+        }
     }
 
     fn read_inode(&self, ino: Ino) -> VfsResult<NewInode> {
@@ -282,10 +266,6 @@ impl Operations {
 }
 
 impl InodeOperations for Operations {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
     // --- directories ---------------------------------------------------------------------------
 
     fn lookup(&self, _directory: &Inode, name: &[u8]) -> VfsResult<Ino> {

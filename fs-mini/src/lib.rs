@@ -48,4 +48,5 @@ pub mod vfs;
 
 pub use check::{Problem, check};
 pub use disk::mkfs;
-pub use vfs::{Access, mount};
+pub use vfs::mount;
+pub use vfs_server::fs::Access;

@@ -9,22 +9,12 @@ use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::any::Any;
 use platform::block::BlockDevice;
 use platform::lockdep::EXTENT_TREE;
 use platform::sync::Mutex;
 use vfs_server::error::{Error, Result};
 use vfs_server::fs::*;
 use zerocopy::little_endian::{I64, U16, U32};
-
-/// Whether the disk may be changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// It stays as it is.
-    ReadOnly,
-    /// What a power cut left behind is tidied up first.
-    ReadWrite,
-}
 
 /// A mounted file system; and one of its inodes.
 #[derive(Clone)]
@@ -61,28 +51,14 @@ fn file_kind(kind: u8) -> FileKind {
 }
 
 impl FileSystem for Mini {
-    fn name(&self) -> &'static str {
-        "mini"
-    }
-
-    fn block_size(&self) -> u32 {
-        self.block_size as u32
-    }
-
-    fn root(&self) -> Ino {
-        ROOT.into()
-    }
-
-    fn read_only(&self) -> bool {
-        self.access == Access::ReadOnly
-    }
-
-    fn max_file_size(&self) -> u64 {
-        self.state.lock().max_file_size()
-    }
-
-    fn transaction_order(&self) -> TransactionOrder {
-        TransactionOrder::AfterFolio
+    fn super_block(&self) -> SuperBlock {
+        SuperBlock {
+            name: "mini",
+            block_size: self.block_size as u32,
+            root: ROOT.into(),
+            access: self.access,
+            max_file_size: u64::from(u32::MAX) * self.block_size,
+        }
     }
 
     fn read_inode(&self, ino: Ino) -> Result<NewInode> {
@@ -196,10 +172,6 @@ impl State {
 }
 
 impl InodeOperations for Mini {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
     // --- directories ---------------------------------------------------------------------------------
 
     fn lookup(&self, _directory: &Inode, name: &[u8]) -> Result<Ino> {

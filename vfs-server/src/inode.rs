@@ -9,6 +9,7 @@ use crate::inode_cache::Orphans;
 use crate::page_cache::{AddressSpace, InvalidateLockKind, PAGE_SHIFT};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::any::Any;
 use pager_abi::Cookie;
 use platform::lockdep::{DIRECTORY, INODE, LEAF, TABLE};
 use platform::sync::{Long, Mutex, RwLock, Word};
@@ -74,7 +75,8 @@ impl Inode {
 
     /// The file system's own type of this inode's part, if it is `T`.
     pub fn private<T: 'static>(&self) -> Option<&T> {
-        self.operations.as_any().downcast_ref()
+        let operations: &dyn Any = &*self.operations;
+        operations.downcast_ref()
     }
 
     /// Bytes of the file as clients see it (`i_size`). Who extends it holds the inode lock and the

@@ -293,7 +293,9 @@ impl Server {
             return false;
         }
         self.drop_all_folios(&inode);
-        if let Err(error) = inode.operations().evict(&inode) {
+        if !self.fs.read_only()
+            && let Err(error) = inode.operations().evict(&inode)
+        {
             log::error!("inode {ino}: eviction failed: {error}");
         }
         self.inodes.remove(ino);

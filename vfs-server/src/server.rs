@@ -254,12 +254,11 @@ impl Server {
         self.dentries.clear();
         self.reap_inodes();
         self.evict_all_idle();
-        let synced = if self.fs.read_only() { Ok(()) } else { self.fs.sync(SyncMode::Wait) };
-        let unmounted = self.fs.unmount();
+        let written = if self.fs.read_only() { Ok(()) } else { self.fs.sync(SyncMode::Wait).and(self.fs.unmount()) };
         self.stopping.fetch_or(STOP_COMPLETIONS);
         self.writeback.wake_all();
         let errors = self.errors.check_and_advance(&crate::errseq::ErrSeen::nothing());
-        synced.and(unmounted).and(errors)
+        written.and(errors)
     }
 
     fn stop_helpers(&self) {

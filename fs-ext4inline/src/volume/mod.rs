@@ -17,6 +17,7 @@ use platform::block::{self, BlockDevice, SECTOR_SIZE};
 use platform::lockdep::{ALLOCATOR, LockClass, ORPHAN};
 use platform::sync::{Long, Mutex, Word};
 use vfs_server::buffer_cache::{Buffer, BufferCache};
+use vfs_server::fs::Access;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::checksum::crc32c;
@@ -25,7 +26,7 @@ use crate::format::inode::EXT4_ROOT_INO;
 use crate::format::superblock::{RawSuperBlock, SUPERBLOCK_OFFSET, State};
 use crate::inode::Ext4Inode;
 use crate::inode::body::{FileType, InodeBody};
-use crate::superblock::{Access, Geometry, is_clean, superblock_checksum};
+use crate::superblock::{Geometry, is_clean, superblock_checksum};
 
 pub mod group;
 pub mod system_zone;

@@ -37,24 +37,10 @@ impl Mounted {
     pub fn nothing() -> Self {
         struct Nothing;
         impl FileSystem for Nothing {
-            fn name(&self) -> &'static str {
-                "nothing"
+            fn super_block(&self) -> SuperBlock {
+                SuperBlock { name: "nothing", block_size: 1024, root: 0, access: Access::ReadOnly, max_file_size: 0 }
             }
-            fn block_size(&self) -> u32 {
-                1024
-            }
-            fn root(&self) -> Ino {
-                0
-            }
-            fn read_only(&self) -> bool {
-                true
-            }
-            fn max_file_size(&self) -> u64 {
-                0
-            }
-            fn transaction_order(&self) -> TransactionOrder {
-                TransactionOrder::BeforeFolio
-            }
+
             fn read_inode(&self, _: Ino) -> Result<NewInode> {
                 Err(vfs_server::error::Error::Stale)
             }

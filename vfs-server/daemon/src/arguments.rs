@@ -6,15 +6,7 @@ use alloc::vec::Vec;
 use log::LevelFilter;
 use user_rt::args;
 use vfs_server::Config;
-
-/// Whether the disk may be changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// It stays as it is.
-    ReadOnly,
-    /// It is marked as in use and written.
-    ReadWrite,
-}
+use vfs_server::fs::Access;
 
 /// What the server was asked to do.
 pub struct Arguments {

@@ -1,13 +1,12 @@
 //! The file systems that the server knows: adding one is a line here.
 
-use crate::arguments::Access;
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use platform::block::BlockDevice;
-use vfs_server::fs::FileSystem;
+use vfs_server::fs::{Access, FileSystem};
 
 /// A kind of file system.
 struct FileSystemType {
@@ -47,10 +46,6 @@ fn mount_ext4(
     access: Access,
     options: &[(&str, &str)],
 ) -> Result<Arc<dyn FileSystem>, String> {
-    let access = match access {
-        Access::ReadOnly => fs_ext4inline::Access::ReadOnly,
-        Access::ReadWrite => fs_ext4inline::Access::ReadWrite,
-    };
     let parsed = fs_ext4inline::Options::parse(options.iter().copied()).map_err(|error| format!("{error}"))?;
     fs_ext4inline::mount(device, access, parsed).map_err(|error| format!("{error}"))
 }
@@ -60,10 +55,6 @@ fn mount_mini(
     access: Access,
     options: &[(&str, &str)],
 ) -> Result<Arc<dyn FileSystem>, String> {
-    let access = match access {
-        Access::ReadOnly => fs_mini::Access::ReadOnly,
-        Access::ReadWrite => fs_mini::Access::ReadWrite,
-    };
     if let Some((name, _)) = options.first() {
         return Err(format!("it has no mount option {name}"));
     }

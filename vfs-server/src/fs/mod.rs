@@ -155,13 +155,28 @@ pub enum InlineWritten {
     Restart,
 }
 
-/// Where a file system starts its transactions (the lock order has a class on either side).
+/// Whether the disk may be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TransactionOrder {
-    /// Before it locks folios (ext4).
-    BeforeFolio,
-    /// Under folio locks (bcachefs).
-    AfterFolio,
+pub enum Access {
+    /// It stays as it is: nothing is written, not even the time of the mount.
+    ReadOnly,
+    /// It is written; what a crash left behind is tidied up first, where the file system can do that.
+    ReadWrite,
+}
+
+/// A mounted file system's facts, of Linux's `struct super_block`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SuperBlock {
+    /// "ext4".
+    pub name: &'static str,
+    /// Bytes of a block: 512 to 4096, a power of two.
+    pub block_size: u32,
+    /// The root directory.
+    pub root: Ino,
+    /// Whether it may be written.
+    pub access: Access,
+    /// Largest file, in bytes.
+    pub max_file_size: u64,
 }
 
 /// How full a file system is, in blocks of [`FileSystem::block_size`].
@@ -186,19 +201,31 @@ pub enum SyncMode {
 }
 
 /// A mounted file system: Linux's `super_operations`.
+///
+/// On one that is [`FileSystem::read_only`] nothing is called that would change it, of this and of [`InodeOperations`].
 pub trait FileSystem: Send + Sync {
+    /// What there is to know of it.
+    fn super_block(&self) -> SuperBlock;
     /// "ext4".
-    fn name(&self) -> &'static str;
-    /// Bytes of a block: 512 to 4096, a power of two.
-    fn block_size(&self) -> u32;
+    fn name(&self) -> &'static str {
+        self.super_block().name
+    }
+    /// Bytes of a block.
+    fn block_size(&self) -> u32 {
+        self.super_block().block_size
+    }
     /// The root directory.
-    fn root(&self) -> Ino;
+    fn root(&self) -> Ino {
+        self.super_block().root
+    }
     /// Whether it was mounted without the right to write.
-    fn read_only(&self) -> bool;
+    fn read_only(&self) -> bool {
+        self.super_block().access == Access::ReadOnly
+    }
     /// Largest file, in bytes.
-    fn max_file_size(&self) -> u64;
-    /// Where its transactions stand in the lock order.
-    fn transaction_order(&self) -> TransactionOrder;
+    fn max_file_size(&self) -> u64 {
+        self.super_block().max_file_size
+    }
     /// The lock between those who add folios to its files and those who take contents away.
     fn invalidate_lock(&self) -> InvalidateLockKind {
         InvalidateLockKind::default()
@@ -210,8 +237,10 @@ pub trait FileSystem: Send + Sync {
     fn statfs(&self) -> Result<StatFs>;
     /// Writes all metadata of the file system. Data of files was written before.
     fn sync(&self, mode: SyncMode) -> Result<()>;
-    /// Everything was written back, no inode is in use: marks the disk clean, writes the rest.
-    fn unmount(&self) -> Result<()>;
+    /// Everything was written back and synced, no inode is in use: marks the disk clean.
+    fn unmount(&self) -> Result<()> {
+        Ok(())
+    }
     /// The mount options in force, `name=value` a line.
     fn options(&self) -> String {
         String::new()
@@ -221,10 +250,7 @@ pub trait FileSystem: Send + Sync {
 /// The file system's part of an inode: Linux's `inode_operations` and `address_space_operations`.
 ///
 /// `inode` is always the inode that this part belongs to.
-pub trait InodeOperations: Send + Sync {
-    /// To reach the file system's own type of another inode of the same file system.
-    fn as_any(&self) -> &dyn Any;
-
+pub trait InodeOperations: Any + Send + Sync {
     // --- directories -------------------------------------------------------------------------
 
     /// The inode that `name` stands for; `NotFound`. Not asked for `.` or `..` by path walks
@@ -258,8 +284,10 @@ pub trait InodeOperations: Send + Sync {
     /// Removes the name of `victim` (no directory); with the last link it becomes an orphan until
     /// [`InodeOperations::evict`].
     fn unlink(&self, directory: &Inode, name: &[u8], victim: &Inode, who: &Credentials) -> Result<()>;
-    /// Removes an empty directory; `NotEmpty`.
-    fn rmdir(&self, directory: &Inode, name: &[u8], victim: &Inode, who: &Credentials) -> Result<()>;
+    /// Removes an empty directory; `NotEmpty`. Without a method of its own `unlink` is called for directories too.
+    fn rmdir(&self, directory: &Inode, name: &[u8], victim: &Inode, who: &Credentials) -> Result<()> {
+        self.unlink(directory, name, victim, who)
+    }
     /// Moves a name; `replaced` is what the new name stood for (same kind rules checked by the
     /// caller, emptiness of a directory by the file system).
     fn rename(&self, rename: &Rename<'_>, who: &Credentials) -> Result<()>;
@@ -290,8 +318,12 @@ pub trait InodeOperations: Send + Sync {
     /// A write of [pos, pos + len) is going to happen (len > 0): decides where it goes, and
     /// allocates (unwritten) what is missing, all of it or an error. Converts an inline file that
     /// the write would overflow: its old contents are then in folio 0 by
-    /// [`Inode::populate_inline`] or read from the block.
-    fn write_begin(&self, inode: &Inode, pos: u64, len: u64) -> Result<WriteBegun>;
+    /// [`Inode::populate_inline`] or read from the block. Where no file is inline a write needs what a store
+    /// through a mapping needs.
+    fn write_begin(&self, inode: &Inode, pos: u64, len: u64) -> Result<WriteBegun> {
+        self.page_mkwrite(inode, pos, len)?;
+        Ok(WriteBegun { target: WriteTarget::Blocks, layout: 0 })
+    }
     /// The folio of [pos, pos + len) is locked and has its contents, the bytes are about to be stored:
     /// the last word on where they go (Linux takes it in `write_end`). Whoever obeys `write_begin`
     /// says what it said. An error ends the write before anything of this piece is stored.
@@ -356,7 +388,7 @@ pub trait InodeOperations: Send + Sync {
         None
     }
     /// As [`InodeOperations::page_mkwrite`], under the folio lock: `bytes` of the folio are about to
-    /// become dirty (transactions [`TransactionOrder::AfterFolio`]).
+    /// become dirty (of a file system that starts its transactions under folio locks).
     fn folio_mkwrite(&self, _inode: &Inode, _folio: &LockedFolio, _bytes: Range<usize>) -> Result<()> {
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! The inodes of the file system in memory.
 
 use super::{Body, FakeInode, INLINE_MAX, Node, State};
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use vfs_server::fs::*;
@@ -91,10 +90,6 @@ impl FakeInode {
 }
 
 impl InodeOperations for FakeInode {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
     fn lookup(&self, _directory: &Inode, name: &[u8]) -> Result<Ino> {
         self.shared.state.lock().names(self.ino)?.get(name).copied().ok_or(Error::NotFound)
     }

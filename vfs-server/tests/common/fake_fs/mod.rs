@@ -198,24 +198,16 @@ impl Shared {
 }
 
 impl FileSystem for FakeFs {
-    fn name(&self) -> &'static str {
-        "fake"
+    fn super_block(&self) -> SuperBlock {
+        SuperBlock {
+            name: "fake",
+            block_size: self.shared.block_size,
+            root: ROOT,
+            access: Access::ReadWrite,
+            max_file_size: 1 << 40,
+        }
     }
-    fn block_size(&self) -> u32 {
-        self.shared.block_size
-    }
-    fn root(&self) -> Ino {
-        ROOT
-    }
-    fn read_only(&self) -> bool {
-        false
-    }
-    fn max_file_size(&self) -> u64 {
-        1 << 40
-    }
-    fn transaction_order(&self) -> TransactionOrder {
-        TransactionOrder::BeforeFolio
-    }
+
     fn read_inode(&self, ino: Ino) -> Result<NewInode> {
         self.shared.as_new(&self.shared.state.lock(), ino)
     }
