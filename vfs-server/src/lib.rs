@@ -14,12 +14,13 @@
 //! | [`inode`], [`inode_cache`] | attributes, size, locks of a file; one object for each inode |
 //! | [`error`], [`errseq`] | why an operation failed; errors of writeback, told once to each open file |
 //! | [`fs`] | what a file system implements, named after Linux's operation tables |
-//! | [`buffer_cache`] | metadata blocks |
+//! | [`buffer_cache`], [`atomic_region`] | metadata blocks; metadata that changes as a whole, by a redo log |
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+pub mod atomic_region;
 pub mod buffer_cache;
 pub mod config;
 pub mod counters;

@@ -13,6 +13,23 @@ pub enum FileKind {
     BlockDevice,
 }
 
+impl FileKind {
+    /// Every kind at the number that directory entries of Linux's formats have for it, less one.
+    const NUMBERED: [Self; 7] =
+        [Self::Regular, Self::Directory, Self::CharDevice, Self::BlockDevice, Self::Fifo, Self::Socket, Self::Symlink];
+
+    /// The kind with a number from a disk (ext4's `EXT4_FT_*`); 0 is none.
+    pub fn from_raw(number: u8) -> Option<Self> {
+        Self::NUMBERED.get(usize::from(number.checked_sub(1)?)).copied()
+    }
+
+    /// The number for a disk.
+    pub fn to_raw(self) -> u8 {
+        // Each kind is in the list.
+        1 + Self::NUMBERED.iter().position(|kind| *kind == self).unwrap_or(0) as u8
+    }
+}
+
 /// A point in time: seconds since 1970 and nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
@@ -64,6 +81,13 @@ pub struct SetAttributes {
 }
 
 impl Attributes {
+    /// Those of a new inode with one name.
+    pub fn new(permissions: u16, who: &Credentials) -> Self {
+        let Credentials { uid, gid, now } = *who;
+        let permissions = permissions & 0o7777;
+        Self { permissions, uid, gid, nlink: 1, atime: now, mtime: now, ctime: now, crtime: None, sectors: 0 }
+    }
+
     /// Makes the changes.
     pub fn apply(&mut self, change: &SetAttributes) {
         self.permissions = change.permissions.unwrap_or(self.permissions) & 0o7777;
@@ -82,4 +106,11 @@ pub struct Credentials {
     pub uid: u32,
     pub gid: u32,
     pub now: Timestamp,
+}
+
+impl Credentials {
+    /// Root, now: for what a mkfs makes.
+    pub fn of_root() -> Self {
+        Self { now: Timestamp::from_ns(platform::thread::realtime_ns() as i64), ..Self::default() }
+    }
 }

@@ -31,6 +31,7 @@
 //! | write_inode, evict | none; nobody else uses the inode (evict) | - | - |
 
 mod attributes;
+pub mod raw_attributes;
 
 pub use crate::file::iov_iter::BytesFrom;
 pub use crate::inode::Inode;
@@ -94,6 +95,27 @@ pub enum ReaddirControl {
     Continue,
     /// This one did not fit: stop, it is not taken.
     Full,
+}
+
+/// The first position that [`emit_dots`] leaves free.
+pub const AFTER_DOTS: u64 = 2;
+
+/// Gives the entries `.` and `..`, which every directory has at the positions 0 and 1, if they are at `from` or behind it:
+/// for a `readdir` whose format does not keep them (Linux: `dir_emit_dots`). `Full`: the reader wants no more.
+pub fn emit_dots(
+    own: Ino,
+    parent: Ino,
+    from: u64,
+    emit: &mut dyn FnMut(DirectoryEntry<'_>) -> ReaddirControl,
+) -> ReaddirControl {
+    let kind = Some(FileKind::Directory);
+    for (position, ino, name) in [(0, own, &b"."[..]), (1, parent, b"..")] {
+        let entry = DirectoryEntry { ino, name, kind, next: position + 1 };
+        if position >= from && emit(entry) == ReaddirControl::Full {
+            return ReaddirControl::Full;
+        }
+    }
+    ReaddirControl::Continue
 }
 
 /// What a run of blocks of a file is.
@@ -275,12 +297,18 @@ pub trait InodeOperations: Any + Send + Sync {
         permissions: u16,
         who: &Credentials,
     ) -> Result<NewInode>;
-    /// Makes a directory.
-    fn mkdir(&self, directory: &Inode, name: &[u8], permissions: u16, who: &Credentials) -> Result<NewInode>;
-    /// Makes a symbolic link.
-    fn symlink(&self, directory: &Inode, name: &[u8], target: &[u8], who: &Credentials) -> Result<NewInode>;
-    /// Another name for `target` (no directory); counts its links.
-    fn link(&self, directory: &Inode, name: &[u8], target: &Inode, who: &Credentials) -> Result<()>;
+    /// Makes a directory. Without a method of its own `create` is called for directories too.
+    fn mkdir(&self, directory: &Inode, name: &[u8], permissions: u16, who: &Credentials) -> Result<NewInode> {
+        self.create(directory, name, FileKind::Directory, permissions, who)
+    }
+    /// Makes a symbolic link. `NotPermitted` where there are none.
+    fn symlink(&self, _directory: &Inode, _name: &[u8], _target: &[u8], _who: &Credentials) -> Result<NewInode> {
+        Err(Error::NotPermitted)
+    }
+    /// Another name for `target` (no directory); counts its links. `NotPermitted` where an inode has one name only.
+    fn link(&self, _directory: &Inode, _name: &[u8], _target: &Inode, _who: &Credentials) -> Result<()> {
+        Err(Error::NotPermitted)
+    }
     /// Removes the name of `victim` (no directory); with the last link it becomes an orphan until
     /// [`InodeOperations::evict`].
     fn unlink(&self, directory: &Inode, name: &[u8], victim: &Inode, who: &Credentials) -> Result<()>;
@@ -292,7 +320,9 @@ pub trait InodeOperations: Any + Send + Sync {
     /// caller, emptiness of a directory by the file system).
     fn rename(&self, rename: &Rename<'_>, who: &Credentials) -> Result<()>;
     /// Where a symbolic link points.
-    fn readlink(&self, inode: &Inode) -> Result<Vec<u8>>;
+    fn readlink(&self, _inode: &Inode) -> Result<Vec<u8>> {
+        Err(Error::Invalid("no symbolic link"))
+    }
 
     // --- attributes --------------------------------------------------------------------------
 
