@@ -15,7 +15,11 @@ fn run() -> Outcome {
     for index in 0..NAMES {
         match index % 10 {
             0 => sys::make_directory(&dir.path(&format!("d{index}")), 0o755)?,
-            1 => sys::make_symlink(&dir.path(&format!("s{index}")), "d0")?,
+            1 => match sys::make_symlink(&dir.path(&format!("s{index}")), "d0") {
+                // A file system without symbolic links.
+                Err(Errno::EPERM) => drop(dir.create(&format!("s{index}"))?),
+                made => made?,
+            },
             _ => drop(dir.create(&format!("f{index}"))?),
         }
     }
@@ -29,7 +33,8 @@ fn run() -> Outcome {
     }
     let own = here.stat()?;
     check_eq!(all.iter().find(|entry| entry.name == ".").map(|entry| entry.inode), Some(own.inode), "inode of .");
-    check_eq!(own.links as usize, 2 + NAMES / 10, "links of the directory");
+    // A file system that does not count them says 1.
+    check!([1, 2 + NAMES / 10].contains(&(own.links as usize)), "{} links of the directory", own.links);
     note!("{NAMES} entries with their inodes and kinds");
 
     for step in [1, 7, 100] {

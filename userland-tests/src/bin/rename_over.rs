@@ -74,13 +74,16 @@ fn directories(dir: &Scratch) -> Outcome {
     }
     check_eq!(dir.create("one/sub/file")?.write_at(b"deep", 0)?, 4, "write");
     let links = |name: &str| Ok::<_, Errno>(sys::stat(&dir.path(name))?.links);
-    check_eq!((links("one")?, links("two")?), (3, 2), "links before");
+    // A file system that does not count the links of directories says 1.
+    let counted = links("one")? != 1;
+    let expected = |links: u32| if counted { links } else { 1 };
+    check_eq!((links("one")?, links("two")?), (expected(3), expected(2)), "links before");
     sys::rename(&dir.path("one/sub"), &dir.path("two/moved"))?;
-    check_eq!((links("one")?, links("two")?), (2, 3), "links after");
+    check_eq!((links("one")?, links("two")?), (expected(2), expected(3)), "links after");
     Model(b"deep".to_vec()).compare(&dir.open("two/moved/file")?, 100, "a file in the moved directory")?;
     Model(b"deep".to_vec()).compare(&dir.open("two/moved/../moved/file")?, 100, "by way of its new parent")?;
     sys::rename(&dir.path("two/moved"), &dir.path("one"))?;
-    check_eq!(links("one")?, 2, "a directory renamed over an empty one");
+    check_eq!(links("one")?, expected(2), "a directory renamed over an empty one");
     note!("directories move with their contents, over an empty directory too");
     Ok(())
 }
