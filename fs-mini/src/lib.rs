@@ -1,52 +1,47 @@
 //! A small real file system: the template from which to start one of your own.
 //!
-//! Files, directories, links, mmap and fsync on a disk format of its own; what fsync has acknowledged
-//! survives a power cut. It is meant to be read from top to bottom:
+//! Files, directories, mmap and fsync on a disk format of its own; what fsync has acknowledged survives a power cut.
 //!
 //! | module | what |
 //! |---|---|
-//! | [`vfs`] | the server's traits: each operation, start here |
-//! | [`state`] | the metadata in memory: inodes, names, extents, free blocks |
-//! | [`disk`] | how that comes from the disk and reaches it; mkfs |
+//! | `vfs` | the server's traits: each operation |
+//! | `state` | the file system in memory: names, blocks of files, what is free; commit; mkfs |
 //! | [`check`](mod@check) | all that can be wrong with it: for fsck, and for every mount |
 //! | [`format`] | the bytes on the disk |
 //!
 //! # The disk
 //!
 //! ```text
-//! byte 0         a superblock, one sector with a checksum
-//! byte 4096      the other superblock: the one with the higher sequence number counts
-//! byte 8192      an area for metadata, and another one, each of `area_blocks` blocks
-//! then           data: blocks of files
+//! superblock, redo log     of `vfs_server::atomic_region`, which changes the tables as a whole or not at all
+//! geometry                 how many blocks and inodes there are
+//! block table              whose each block of the disk is, and which one of the inode's
+//! inode table              each inode with its name and the directory that it is in
+//! data                     blocks of files
 //! ```
 //!
-//! An area holds one record an inode, in ascending order: a `RawInode`, its extents, its names (of a
-//! directory) or its target (of a symbolic link). What no extent has is free: no bitmap could disagree.
+//! All is said once, so that little can disagree: a block without an owner is free, and a directory has what says that
+//! it is in it. The tables are in memory while the file system is mounted.
 //!
 //! # Why a power cut is harmless
 //!
-//! A commit writes all metadata to the area that is not in use, flushes (the data that extents point
-//! to is durable by then), writes the older superblock, and flushes. A sector is written or not, so a
-//! mount finds the metadata before or after, nothing between. A block that is freed is nobody's until
-//! the next commit, and a block that is allocated has no extent until its data was written: no crash
-//! shows bytes of another file. To write everything each time is simple and right; a file system that
-//! shall grow writes only what changed, which is the first thing to put in its place.
+//! A commit changes the tables as a whole, after the data that was written before. A block is filled with zeros before
+//! it is a file's, and one that was freed is nobody's before the next commit: no crash shows bytes of another file. Two
+//! things are left to the next mount: inodes without a name, and bytes behind the end of a file that was cut.
 //!
-//! # Locks
+//! # What it does not have
 //!
-//! One, around the metadata: under folio locks, above nothing, held while a commit writes.
+//! Links, symbolic ones or others (`EPERM`); special files (`EOPNOTSUPP`); names that are found without a look at all of
+//! the inode table; commits that do not compare all of the tables. The last two come first if it is to grow.
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
 pub mod check;
-pub mod disk;
 pub mod format;
-pub mod state;
-pub mod vfs;
+mod state;
+mod vfs;
 
 pub use check::{Problem, check};
-pub use disk::mkfs;
+pub use state::mkfs;
 pub use vfs::mount;
-pub use vfs_server::fs::Access;

@@ -1,218 +1,190 @@
-//! The metadata in memory. Owns: inodes, names, block maps, free blocks. Does not own: the disk (`disk`).
+//! The file system in memory. Owns: the tables, names, blocks of files, what is free. Does not own: the log of the
+//! tables (`vfs_server::atomic_region`), what must not be in them (`check`).
 
-use crate::disk::CRC;
-use crate::format::{DIRECTORY, ROOT, RawExtent, RawInode, RawName, RawSuperblock};
-use alloc::collections::BTreeMap;
+use crate::format::{MAGIC, ROOT, RawBlock, RawGeometry, RawInode};
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
-use core::ops::Range;
-use platform::block::BlockDevice;
+use platform::block::{self, BlockDevice, SECTOR_SIZE};
+use vfs_server::atomic_region::AtomicRegion;
 use vfs_server::error::{Error, Result};
-use vfs_server::fs::MappingState::{self, Hole, Unwritten, Written};
-use zerocopy::little_endian::I64;
+use vfs_server::fs::{Attributes, Credentials, FileKind};
+use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-/// All metadata of a file system.
-pub struct State {
+pub(crate) struct State {
     pub(crate) device: Arc<dyn BlockDevice>,
-    /// The one that counts on the disk.
-    pub(crate) superblock: RawSuperblock,
-    pub(crate) inodes: BTreeMap<u32, Node>,
-    pub(crate) next_ino: u32,
-    /// Bytes of an area that they take, extents not counted.
-    pub(crate) bytes: usize,
-    /// For each block, whether it is in use, or was before it was freed.
-    pub(crate) busy: Vec<bool>,
-    /// Freed since the last commit: nobody's until the next one.
-    pub(crate) freed: Vec<u32>,
-    /// Something is to be committed.
-    pub(crate) changed: bool,
-    /// A superblock could not be written: nobody knows which one counts.
-    pub(crate) broken: bool,
+    /// The tables as they were committed last.
+    region: AtomicRegion,
+    pub(crate) geometry: RawGeometry,
+    pub(crate) blocks: Vec<RawBlock>,
+    pub(crate) inodes: Vec<RawInode>,
+    /// The block table the other way round: from an inode and the number of its block to the block of the disk.
+    pub(crate) map: BTreeMap<(u32, u32), u32>,
+    /// Freed since the last commit: nobody's before the next one.
+    pub(crate) freed: BTreeSet<u32>,
 }
 
-/// An inode.
-#[derive(Default)]
-pub struct Node {
-    /// What has a fixed length; the counts in it are set when it is written.
-    pub(crate) raw: RawInode,
-    /// Blocks of the file -> of the disk. Those without data yet (`Unwritten`) are in memory only.
-    pub(crate) blocks: BTreeMap<u32, MappingState>,
-    /// Of a directory, by position: that stays while others come and go.
-    pub(crate) names: BTreeMap<u64, (Vec<u8>, u32)>,
-    pub(crate) target: Vec<u8>,
-}
+impl RawGeometry {
+    fn table_bytes(&self) -> usize {
+        let (blocks, inodes) = (self.blocks.get() as usize, self.inodes.get() as usize);
+        size_of::<Self>() + blocks * size_of::<RawBlock>() + inodes * size_of::<RawInode>()
+    }
 
-/// The state of the block `more` behind one of state `of` in a run of them.
-fn following(of: MappingState, more: u32) -> MappingState {
-    match of {
-        Written { device_block } => Written { device_block: device_block + u64::from(more) },
-        Unwritten { device_block } => Unwritten { device_block: device_block + u64::from(more) },
-        other => other,
+    pub(crate) fn first_data_block(&self) -> u64 {
+        (AtomicRegion::sectors(self.table_bytes() as u64) * SECTOR_SIZE).div_ceil(self.block_size.get().into())
+    }
+
+    fn is_sane(&self, sectors: u64) -> bool {
+        let (block_size, blocks) = (u64::from(self.block_size.get()), u64::from(self.blocks.get()));
+        [512, 1024, 2048, 4096].contains(&block_size)
+            && (self.first_data_block()..=sectors * SECTOR_SIZE / block_size).contains(&blocks)
+            && self.inodes.get() > ROOT
     }
 }
 
-impl Node {
-    /// What the blocks from `first` on are, and how many of them.
-    pub(crate) fn run(&self, first: u32) -> (MappingState, u32) {
-        let Some(&state) = self.blocks.get(&first) else {
-            return (Hole, self.blocks.range(first..).next().map_or(u32::MAX, |(&next, _)| next) - first);
-        };
-        let run = (1..).take_while(|&more| self.blocks.get(&(first + more)) == Some(&following(state, more)));
-        (state, 1 + run.count() as u32)
+impl RawInode {
+    pub(crate) fn new(kind: FileKind, attributes: &Attributes) -> Self {
+        Self { kind: kind.to_raw(), attributes: attributes.into(), ..Self::new_zeroed() }
     }
 
-    pub(crate) fn is_directory(&self) -> bool {
-        self.raw.kind == DIRECTORY
+    pub(crate) fn kind(&self) -> Option<FileKind> {
+        FileKind::from_raw(self.kind)
     }
 
-    /// Adds a name at the first free position that its hash gives it.
-    pub(crate) fn insert(&mut self, name: Vec<u8>, ino: u32) -> Option<()> {
-        let position = positions(&name).find(|position| !self.names.contains_key(position))?;
-        self.names.insert(position, (name, ino));
-        Some(())
+    pub(crate) fn name(&self) -> &[u8] {
+        &self.name[..self.name_length.into()]
     }
 
-    /// Bytes of an area that it takes, extents not counted.
-    pub(crate) fn bytes(&self) -> usize {
-        let names = self.names.values().map(|(name, _)| size_of::<RawName>() + name.len());
-        size_of::<RawInode>() + self.target.len() + names.sum::<usize>()
+    /// Puts it into a directory, in place of where it was; no other inode there has the name. An empty one takes it out.
+    pub(crate) fn set_name(&mut self, directory: u32, name: &[u8]) -> Result<()> {
+        self.name_length = u8::try_from(name.len()).map_err(|_| Error::NameTooLong)?;
+        self.name = [0; 256];
+        self.name[..name.len()].copy_from_slice(name);
+        self.parent.set(directory);
+        self.attributes.nlink.set(u32::from(!name.is_empty()));
+        Ok(())
     }
 }
 
-/// Where a name may be in its directory: by its hash, so that it is found fast, and so that who reads the
-/// directory while names are added comes to an end. Positions 0 and 1 are those of `.` and `..`.
-fn positions(name: &[u8]) -> Range<u64> {
-    let hash = u64::from(CRC.checksum(name)) + 1;
-    hash << 16..(hash + 1) << 16
-}
-
-/// The block of the disk in a state.
-pub(crate) fn device_block(state: MappingState) -> Option<u32> {
-    match state {
-        Written { device_block } | Unwritten { device_block } => Some(device_block as u32),
-        _ => None,
+/// Makes an empty file system on `device`, with an inode for every four blocks.
+pub fn mkfs(device: Arc<dyn BlockDevice>, block_size: u32) -> Result<()> {
+    let blocks = u32::try_from(device.sectors() * SECTOR_SIZE / u64::from(block_size.max(1))).unwrap_or(u32::MAX);
+    let [block_size, blocks, inodes] = [block_size, blocks, blocks / 4].map(U32::new);
+    let geometry = RawGeometry { block_size, blocks, inodes };
+    if !geometry.is_sane(device.sectors()) {
+        return Err(Error::Unsupported(alloc::format!("{blocks} blocks of {block_size} bytes")));
     }
+    let mut tables = geometry.as_bytes().to_vec();
+    tables.resize(geometry.table_bytes(), 0);
+    AtomicRegion::create(&*device, MAGIC, tables)?;
+    let mut state = State::read(device)?;
+    let root = RawInode::new(FileKind::Directory, &Attributes::new(0o755, &Credentials::of_root()));
+    state.inodes[ROOT as usize] = RawInode { parent: U32::new(ROOT), ..root };
+    state.commit()
 }
 
 impl State {
-    pub(crate) fn node(&self, ino: u32) -> Result<&Node> {
-        self.inodes.get(&ino).ok_or(Error::Stale)
-    }
-
-    pub(crate) fn node_mut(&mut self, ino: u32) -> Result<&mut Node> {
-        self.changed = true;
-        self.inodes.get_mut(&ino).ok_or(Error::Stale)
-    }
-
-    /// Counts links of an inode up or down; its times are `now`.
-    pub(crate) fn link(&mut self, ino: u32, more: i32, now: I64) -> Result<()> {
-        let node = self.node_mut(ino)?;
-        node.raw.nlink.set(node.raw.nlink.get().saturating_add_signed(more));
-        node.raw.ctime = now;
-        if node.is_directory() {
-            node.raw.mtime = now;
+    /// The tables of `device`, which nobody has looked at yet.
+    pub(crate) fn read(device: Arc<dyn BlockDevice>) -> Result<Self> {
+        let region = AtomicRegion::open(device.clone(), MAGIC)?;
+        let bad = || Error::Corrupt("the tables do not fit the disk".into());
+        let (geometry, rest) = RawGeometry::read_from_prefix(region.contents()).map_err(|_| bad())?;
+        if !geometry.is_sane(device.sectors()) {
+            return Err(bad());
         }
+        let counts = [geometry.blocks, geometry.inodes].map(|count| count.get() as usize);
+        let (blocks, rest) = <[RawBlock]>::ref_from_prefix_with_elems(rest, counts[0]).map_err(|_| bad())?;
+        let (inodes, _) = <[RawInode]>::ref_from_prefix_with_elems(rest, counts[1]).map_err(|_| bad())?;
+        let (blocks, inodes) = (blocks.to_vec(), inodes.to_vec());
+        Ok(Self { device, region, geometry, blocks, inodes, map: BTreeMap::new(), freed: BTreeSet::new() })
+    }
+
+    /// Makes everything durable: the data that was written before, and then the tables as they are.
+    pub(crate) fn commit(&mut self) -> Result<()> {
+        self.region.commit([self.geometry.as_bytes(), self.blocks.as_bytes(), self.inodes.as_bytes()].concat())?;
+        self.freed.clear();
         Ok(())
     }
 
-    /// Whether a directory leads to the root by its parents.
-    pub(crate) fn is_below_root(&self, directory: u32) -> bool {
-        let parent = |ino: &u32| self.inodes.get(ino).map(|node| node.raw.parent.get());
-        core::iter::successors(Some(directory), parent).take(self.inodes.len() + 1).any(|ino| ino == ROOT)
-    }
-
-    // --- names ---------------------------------------------------------------------------------------
-
-    /// Where a directory has a name, and which inode it is.
-    pub(crate) fn find(&self, directory: u32, name: &[u8]) -> Result<Option<(u64, u32)>> {
-        let mut same_hash = self.node(directory)?.names.range(positions(name));
-        Ok(same_hash.find_map(|(&position, (at, ino))| (at == name).then_some((position, *ino))))
-    }
-
-    /// Adds a name that is not there, if the area has room for it and `more` bytes.
-    pub(crate) fn insert(&mut self, directory: u32, name: &[u8], ino: u32, more: usize) -> Result<()> {
-        let bytes = size_of::<RawName>() + name.len() + more;
-        if bytes > self.room() {
-            return Err(Error::NoSpace);
-        }
-        self.node_mut(directory)?.insert(name.to_vec(), ino).ok_or(Error::NoSpace)?;
-        self.bytes += bytes;
-        Ok(())
-    }
-
-    pub(crate) fn remove(&mut self, directory: u32, name: &[u8]) -> Result<()> {
-        let (position, _) = self.find(directory, name)?.ok_or(Error::NotFound)?;
-        self.node_mut(directory)?.names.remove(&position);
-        self.bytes -= size_of::<RawName>() + name.len();
-        Ok(())
-    }
-
-    /// Bytes of an area that are free. Each block may come to be an extent of its own: that is set aside.
-    pub(crate) fn room(&self) -> usize {
-        self.superblock.area_len().saturating_sub(self.busy.len() * size_of::<RawExtent>() + self.bytes)
-    }
-
-    pub(crate) fn max_file_size(&self) -> u64 {
-        u64::from(u32::MAX) * u64::from(self.superblock.block_size.get())
-    }
-
-    // --- blocks --------------------------------------------------------------------------------------
-
-    /// Sees to it that [first, end) of a file has no holes: all of it or `NoSpace`.
-    pub(crate) fn fill_holes(&mut self, ino: u32, first: u32, end: u32) -> Result<()> {
-        let blocks = &self.node(ino)?.blocks;
-        let holes: Vec<u32> = (first..end).filter(|block| !blocks.contains_key(block)).collect();
-        // Behind the block before; the first blocks of files are far from each other.
-        let before = first.checked_sub(1).and_then(|before| device_block(*blocks.get(&before)?));
-        let mut near = before.map_or(ino.wrapping_mul(0x9e37_79b1) as usize % self.busy.len(), |block| block as usize);
-        if self.free_blocks() < holes.len() && !self.freed.is_empty() {
-            self.commit()?;
-        }
-        if self.free_blocks() < holes.len() {
-            return Err(Error::NoSpace);
-        }
-        for block in holes {
-            let (low, high) = self.busy.split_at(near);
-            let behind = high.iter().position(|busy| !busy).map(|at| near + at);
-            near = behind.or_else(|| low.iter().position(|busy| !busy)).ok_or(Error::NoSpace)?;
-            self.busy[near] = true;
-            self.node_mut(ino)?.blocks.insert(block, Unwritten { device_block: near as u64 });
-        }
-        Ok(())
-    }
-
-    pub(crate) fn free_blocks(&self) -> usize {
-        self.busy.iter().filter(|busy| !**busy).count()
-    }
-
-    /// The data of [first, end) is on the disk, and so the file has `size` bytes there at least.
-    pub(crate) fn written(&mut self, ino: u32, first: u32, end: u32, size: u64) -> Result<()> {
-        let node = self.node_mut(ino)?;
-        node.raw.size.set(node.raw.size.get().max(size));
-        for state in node.blocks.range_mut(first..end).map(|(_, state)| state) {
-            if let Unwritten { device_block } = *state {
-                *state = Written { device_block };
-            }
-        }
-        Ok(())
-    }
-
-    /// Frees the blocks of a file from `keep` on: at the next commit, if the disk has them as the file's.
-    pub(crate) fn cut(&mut self, ino: u32, keep: u32) -> Result<()> {
-        for state in self.node_mut(ino)?.blocks.split_off(&keep).into_values() {
-            match state {
-                Written { device_block } => self.freed.push(device_block as u32),
-                Unwritten { device_block } => self.busy[device_block as usize] = false,
-                _ => {}
-            }
-        }
-        Ok(())
+    /// The numbers of free inodes.
+    pub(crate) fn free_inodes(&self) -> impl Iterator<Item = u32> {
+        (0..).zip(&self.inodes).skip(ROOT as usize).filter(|(_, inode)| inode.kind == 0).map(|(ino, _)| ino)
     }
 
     /// Frees an inode that has no name.
-    pub(crate) fn free_inode(&mut self, ino: u32) -> Result<()> {
-        self.cut(ino, 0)?;
-        self.bytes -= self.inodes.remove(&ino).map_or(0, |node| node.bytes());
-        Ok(())
+    pub(crate) fn free_inode(&mut self, ino: u32) {
+        self.cut(ino, 0);
+        self.inodes[ino as usize] = RawInode::new_zeroed();
+    }
+
+    /// What is in a directory.
+    pub(crate) fn names(&self, directory: u32) -> impl Iterator<Item = (u32, &RawInode)> {
+        (0..).zip(&self.inodes).filter(move |(_, inode)| inode.parent == directory && inode.name_length > 0)
+    }
+
+    pub(crate) fn block_size(&self) -> u64 {
+        self.geometry.block_size.get().into()
+    }
+
+    /// The first sector of a block.
+    pub(crate) fn sector(&self, block: u32) -> u64 {
+        u64::from(block) * self.block_size() / SECTOR_SIZE
+    }
+
+    /// What all blocks of an inode come to.
+    pub(crate) fn sectors(&self, ino: u32) -> u64 {
+        self.map.range((ino, 0)..=(ino, u32::MAX)).count() as u64 * self.sector(1)
+    }
+
+    /// The block of the disk that is an inode's `first` one, or none, and how many of `most` are like it: behind one another
+    /// on the disk, or not there.
+    pub(crate) fn run(&self, ino: u32, first: u32, most: u32) -> (Option<u32>, u32) {
+        let mut blocks = self.map.range((ino, first)..=(ino, u32::MAX)).map(|(&(_, number), &block)| (number, block));
+        match blocks.next() {
+            Some((number, block)) if number == first => {
+                let is_next = |more: &u32| blocks.next() == Some((first + more, block + more));
+                (Some(block), 1 + (1..most).take_while(is_next).count() as u32)
+            }
+            next => (None, next.map_or(most, |(number, _)| most.min(number - first))),
+        }
+    }
+
+    /// The free blocks of the disk, those behind `near` first.
+    pub(crate) fn free_blocks(&self, near: u32) -> impl Iterator<Item = u32> {
+        let (first, end) = (self.geometry.first_data_block() as u32, self.geometry.blocks.get());
+        let is_free = |block: &u32| self.blocks[*block as usize].ino == 0 && !self.freed.contains(block);
+        (near.max(first)..end).chain(first..near.max(first)).filter(is_free)
+    }
+
+    /// Sees to it that an inode has the blocks [first, end): all of them or `NoSpace`. New ones have zeros.
+    /// How many are new.
+    pub(crate) fn fill_holes(&mut self, ino: u32, first: u32, end: u32) -> Result<u64> {
+        let holes: Vec<u32> = (first..end).filter(|number| !self.map.contains_key(&(ino, *number))).collect();
+        let near = first.checked_sub(1).and_then(|before| self.map.get(&(ino, before)).copied()).unwrap_or(0);
+        let mut blocks: Vec<u32> = self.free_blocks(near).take(holes.len()).collect();
+        if blocks.len() < holes.len() && !self.freed.is_empty() {
+            self.commit()?;
+            blocks = self.free_blocks(near).take(holes.len()).collect();
+        }
+        if blocks.len() < holes.len() {
+            return Err(Error::NoSpace);
+        }
+        let zeros = vec![0; self.block_size() as usize];
+        blocks.iter().try_for_each(|&block| block::write(&*self.device, self.sector(block), &zeros))?;
+        for (&number, block) in holes.iter().zip(blocks) {
+            self.map.insert((ino, number), block);
+            self.blocks[block as usize] = RawBlock { ino: U32::new(ino), number: U32::new(number) };
+        }
+        Ok(holes.len() as u64)
+    }
+
+    /// Frees the blocks of an inode from `keep` on.
+    pub(crate) fn cut(&mut self, ino: u32, keep: u32) {
+        for (_, block) in self.map.extract_if((ino, keep)..=(ino, u32::MAX), |_, _| true) {
+            self.blocks[block as usize] = RawBlock::default();
+            self.freed.insert(block);
+        }
     }
 }

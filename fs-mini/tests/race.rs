@@ -7,12 +7,13 @@
 mod common;
 
 use common::*;
-use fs_mini::{Access, mount};
+use fs_mini::mount;
 use linux::MemoryDisk;
 use linux::guest::{Client, Mapping};
 use pager_core::{Rights, Sharing};
 use std::sync::Arc;
 use syscall::flag::{O_CREAT, O_RDONLY, O_RDWR};
+use vfs_server::fs::Access;
 use vfs_server::{Config, Server};
 
 const THREADS: u64 = 4;
@@ -158,7 +159,7 @@ fn run(block_size: u32) {
     machine.close();
     assert_eq!(machine.mapped_pages(), 0);
 
-    assert_eq!(problems(disk.content()), Vec::<String>::new());
+    assert_eq!(problems(disk.content()), []);
     let files = tree(disk);
     assert!(files["/shared"] == seen, "the shared file on the disk");
     for (path, model) in &contents {

@@ -47,8 +47,8 @@ pub static EXPERIMENT: Experiment = Experiment {
     ],
 };
 
-/// Where fs-mini's data begins on the disk of the experiment: metadata is written without errors.
-const DATA: u64 = 40;
+/// The sector where fs-mini's data begins on the disk of the experiment: metadata is written without errors.
+const DATA: u64 = 46;
 
 /// What an open file may have been told of: errors up to a number that lies in this range.
 struct Told {

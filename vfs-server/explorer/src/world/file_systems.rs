@@ -3,7 +3,7 @@
 use crate::oracle::POISON;
 use platform::block::BlockDevice;
 use std::sync::{Arc, OnceLock};
-use vfs_server::fs::FileSystem;
+use vfs_server::fs::{Access, FileSystem};
 
 /// A file system with a small disk of it.
 pub struct FileSystemKind {
@@ -44,7 +44,7 @@ fn mount_mini(device: Arc<dyn BlockDevice>, options: &[(&str, &str)]) -> Result<
 }
 
 fn remount_mini(device: Arc<dyn BlockDevice>, _options: &[(&str, &str)]) -> Result<Arc<dyn FileSystem>, String> {
-    fs_mini::mount(device, fs_mini::Access::ReadWrite).map_err(|error| error.to_string())
+    fs_mini::mount(device, Access::ReadWrite).map_err(|error| error.to_string())
 }
 
 fn ext4_image() -> &'static [u8] {
@@ -70,17 +70,17 @@ fn poison_free_blocks(image: &mut [u8]) {
 }
 
 fn mount_ext4(device: Arc<dyn BlockDevice>, options: &[(&str, &str)]) -> Result<Arc<dyn FileSystem>, String> {
-    open_ext4(device, fs_ext4inline::Access::ReadWrite, options)
+    open_ext4(device, Access::ReadWrite, options)
 }
 
 /// Without a journal it may only be looked at before e2fsck has seen it.
 fn remount_ext4(device: Arc<dyn BlockDevice>, options: &[(&str, &str)]) -> Result<Arc<dyn FileSystem>, String> {
-    open_ext4(device, fs_ext4inline::Access::ReadOnly, options)
+    open_ext4(device, Access::ReadOnly, options)
 }
 
 fn open_ext4(
     device: Arc<dyn BlockDevice>,
-    access: fs_ext4inline::Access,
+    access: Access,
     options: &[(&str, &str)],
 ) -> Result<Arc<dyn FileSystem>, String> {
     let options = fs_ext4inline::Options::parse(options.iter().copied()).map_err(|error| error.to_string())?;
