@@ -114,6 +114,7 @@ pub fn is_upper(fd: descriptor::Fd) -> bool {
     fd.0 & UPPER_FDTBL_TAG != 0
 }
 
+// SAFETY: only its address is taken.
 unsafe extern "C" {
     /// Defined by `first-process.ld`: the first page after the image.
     static __image_end: u8;

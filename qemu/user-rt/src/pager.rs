@@ -150,6 +150,8 @@ impl Socket {
         syscall::call_rw(self.0.0, payload, CallFlags::empty(), words)
     }
 
+    /// # Safety
+    /// The `len` bytes at `payload` may be used as the verb does.
     unsafe fn call_raw(self, payload: *mut u8, len: usize, words: &[u64]) -> Result<usize> {
         let flags = words.len() | (CallFlags::READ | CallFlags::WRITE).bits();
         // SAFETY: the kernel reads the words and, as the verb says, reads or writes the payload.

@@ -55,6 +55,8 @@ fn fork_here(fork: &mut Fork) -> Side {
     }
 }
 
+/// # Safety
+/// `fork` is good for writes, in both processes; it returns in each of them.
 #[unsafe(naked)]
 unsafe extern "C" fn fork_registers(fork: *mut Fork) -> usize {
     core::arch::naked_asm!(

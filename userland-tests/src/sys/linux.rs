@@ -1,14 +1,20 @@
 //! The implementation on Linux, by libc.
+//!
+//! This file has files, clocks and output; [`memory`] has mappings, [`process`] processes and threads.
 
-use super::{Ended, Entry, Kind, Mapping, Open, Protection, Room, Sharing, Stat, System, Whence};
+mod memory;
+mod process;
+
+pub(super) use memory::RawMapping;
+pub use process::{Child, Receiver, Sender, Thread, channel, fork, spawn_thread};
+
+use super::{Entry, Kind, Mapping, Open, Room, Stat, System, Whence};
 use crate::errno::Errno;
 use std::{
     ffi::CString,
     fmt,
     io::{Read, Write},
     mem::MaybeUninit,
-    ptr,
-    sync::mpsc,
 };
 
 /// Where we are.
@@ -324,160 +330,10 @@ pub fn read_key() -> Option<u8> {
     std::io::stdin().read_exact(&mut key).ok().map(|()| key[0])
 }
 
-/// A queue from one thread to another.
-pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
-    let (sender, receiver) = mpsc::channel();
-    (Sender(sender), Receiver(receiver))
-}
-
-/// The end that puts in.
-pub struct Sender<T>(mpsc::Sender<T>);
-
-/// The end that takes out.
-pub struct Receiver<T>(mpsc::Receiver<T>);
-
-impl<T> Sender<T> {
-    /// Puts `item` in.
-    pub fn send(&self, item: T) {
-        // Nobody is left to take it: then it is as good as taken.
-        let _ = self.0.send(item);
-    }
-}
-
-impl<T> Receiver<T> {
-    /// Takes the next item out, waiting for it.
-    pub fn receive(&self) -> T {
-        self.0.recv().expect("the other end stays as long as the program")
-    }
-}
-
 /// Drops clean pages; only root may, and for others it is not needed.
 pub fn drop_caches() -> Result<()> {
     let _ = std::fs::write("/proc/sys/vm/drop_caches", "1");
     Ok(())
-}
-
-pub(super) struct RawMapping {
-    base: *mut u8,
-    len: usize,
-}
-
-// SAFETY: a mapping is memory of the process, which all its threads share.
-unsafe impl Send for RawMapping {}
-// SAFETY: as above.
-unsafe impl Sync for RawMapping {}
-
-impl RawMapping {
-    pub(super) fn of_file(
-        file: &File,
-        offset: u64,
-        len: usize,
-        protection: Protection,
-        sharing: Sharing,
-    ) -> Result<Self> {
-        let flags = match sharing {
-            Sharing::Shared => libc::MAP_SHARED,
-            Sharing::Private => libc::MAP_PRIVATE,
-        };
-        Self::map(len, rights(protection), flags, file.0, offset)
-    }
-
-    pub(super) fn shared_memory(len: usize) -> Result<Self> {
-        Self::map(len, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, 0)
-    }
-
-    fn map(len: usize, rights: libc::c_int, flags: libc::c_int, fd: libc::c_int, offset: u64) -> Result<Self> {
-        // SAFETY: the kernel chooses addresses that nothing uses.
-        let base = unsafe { libc::mmap(ptr::null_mut(), len, rights, flags, fd, offset as i64) };
-        if base == libc::MAP_FAILED { Err(last_error()) } else { Ok(Self { base: base.cast(), len }) }
-    }
-
-    pub(super) fn base(&self) -> *mut u8 {
-        self.base
-    }
-
-    pub(super) fn protect(&self, address: *mut u8, len: usize, protection: Protection) -> Result<()> {
-        // SAFETY: the range is inside this mapping.
-        result(unsafe { libc::mprotect(address.cast(), len, rights(protection)) }).map(|_| ())
-    }
-
-    pub(super) fn sync(&self, _file: &File, _offset: usize, address: *mut u8, len: usize) -> Result<()> {
-        // SAFETY: the range is inside this mapping.
-        result(unsafe { libc::msync(address.cast(), len, libc::MS_SYNC) }).map(|_| ())
-    }
-}
-
-impl Drop for RawMapping {
-    fn drop(&mut self) {
-        // SAFETY: nobody has a reference into the mapping.
-        unsafe { libc::munmap(self.base.cast(), self.len) };
-    }
-}
-
-fn rights(protection: Protection) -> libc::c_int {
-    match protection {
-        Protection::None => libc::PROT_NONE,
-        Protection::Read => libc::PROT_READ,
-        Protection::ReadWrite => libc::PROT_READ | libc::PROT_WRITE,
-    }
-}
-
-/// A forked process.
-pub struct Child(libc::pid_t);
-
-/// Runs `f` in a process of its own; its value is the exit code.
-pub fn fork(f: impl FnOnce() -> i32) -> Result<Child> {
-    // SAFETY: the programs fork before they start threads, so that no lock is held.
-    match result(unsafe { libc::fork() })? {
-        0 => {
-            let code = f();
-            // SAFETY: it does not return.
-            unsafe { libc::_exit(code) }
-        }
-        pid => Ok(Child(pid)),
-    }
-}
-
-impl Child {
-    /// Waits for its end.
-    pub fn wait(&self) -> Result<Ended> {
-        let mut status = 0;
-        // SAFETY: the status is ours to be written.
-        result(unsafe { libc::waitpid(self.0, &mut status, 0) })?;
-        Ok(if libc::WIFEXITED(status) {
-            Ended::Exited(libc::WEXITSTATUS(status))
-        } else {
-            match libc::WTERMSIG(status) {
-                libc::SIGBUS | libc::SIGSEGV => Ended::Fault { errno: None },
-                libc::SIGKILL => Ended::Killed,
-                _ => Ended::Other,
-            }
-        })
-    }
-
-    /// Ends it.
-    pub fn kill(&self) -> Result<()> {
-        // SAFETY: no memory is touched.
-        result(unsafe { libc::kill(self.0, libc::SIGKILL) }).map(|_| ())
-    }
-}
-
-/// A thread that can be waited for.
-pub struct Thread<T>(std::thread::JoinHandle<T>);
-
-/// Runs `f` on a thread of its own.
-pub fn spawn_thread<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Result<Thread<T>> {
-    std::thread::Builder::new().spawn(f).map(Thread).map_err(|_| Errno::EAGAIN)
-}
-
-impl<T> Thread<T> {
-    /// Lets it run on alone.
-    pub fn detach(self) {}
-
-    /// Waits for its result; an error if it ended without one.
-    pub fn join(self) -> Result<T> {
-        self.0.join().map_err(|_| Errno::EFAULT)
-    }
 }
 
 /// Lets others run.

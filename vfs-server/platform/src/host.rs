@@ -353,6 +353,7 @@ pub mod symbols {
 /// The linked host's functions.
 pub(crate) mod linked {
     use super::*;
+    // SAFETY: `set_host!` defines each of them once a program, and checks its signature there.
     #[allow(improper_ctypes)]
     unsafe extern "Rust" {
         pub fn __platform_current() -> TaskId;

@@ -168,6 +168,7 @@ boot_stack_top:
     options(att_syntax)
 );
 
+// SAFETY: the assembly above defines them, with these sizes; only their addresses are taken.
 unsafe extern "C" {
     static trampoline_start: u8;
     static trampoline_end: u8;

@@ -256,6 +256,7 @@ interrupt_stubs:
     on_kernel_interrupt = sym super::trap::on_kernel_interrupt,
 );
 
+// SAFETY: the assembly above defines them; the entries are never called, only named to the CPU.
 unsafe extern "C" {
     fn syscall_entry();
     fn go_to_user() -> !;

@@ -22,6 +22,7 @@ unsafe impl Sync for Table {}
 static DIRECTORY: Table = Table(UnsafeCell::new([0; 512]));
 static LEAVES: [Table; TABLES] = [const { Table(UnsafeCell::new([0; 512])) }; TABLES];
 
+// SAFETY: the linker script and the boot assembly define them; only their addresses are taken.
 unsafe extern "C" {
     static text_start: u8;
     static text_end: u8;

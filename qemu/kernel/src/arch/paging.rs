@@ -102,6 +102,7 @@ struct LastLeaf {
 
 const LEAF_SHIFT: u32 = 21;
 
+// SAFETY: the boot assembly defines them, as page tables of this size.
 unsafe extern "C" {
     static boot_pml4: [u64; 512];
     static boot_pdpt_low: [u64; 512];

@@ -95,6 +95,7 @@ fn copy<T: Copy>(paddr: u64) -> T {
 
 /// The end of the kernel's image, a physical address.
 pub fn kernel_end() -> u64 {
+    // SAFETY: the linker script defines it; only its address is taken.
     unsafe extern "C" {
         static kernel_end: u8;
     }

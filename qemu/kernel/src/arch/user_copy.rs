@@ -55,6 +55,7 @@ user_probe_end:
 "#
 );
 
+// SAFETY: the assembly above defines them with these signatures.
 unsafe extern "C" {
     fn user_copy(to: *mut u8, from: *const u8, len: usize) -> Answer;
     fn user_probe_read(address: usize) -> Answer;

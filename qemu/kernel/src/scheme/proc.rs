@@ -21,26 +21,29 @@
 //! Writing [op, ..] to a vspace maps, unmaps, protects or moves memory (`ADDRSPACE_OP_*`).
 //! CALL of a table with `FileTableVerb::Close` and a number as payload closes that descriptor.
 
+mod memory;
+mod registers;
+
 use crate::arch::cpu::Cpu;
-use crate::arch::{heap, physmap};
+use crate::arch::heap;
 use crate::context::{Context, State, Wait};
 use crate::file::{Description, File, FileTable, Position};
 use crate::kernel::Kernel;
 use crate::syscall::fs::Place;
-use crate::syscall::{Outcome, Stop, memory};
+use crate::syscall::{Outcome, Stop};
 use crate::vspace::user::UserSlice;
-use crate::vspace::{MAP_END, Rights, USER_END, Vspace};
+use crate::vspace::{MAP_END, USER_END, Vspace};
 use alloc::string::String;
 use core::fmt::Write;
 use kernel_logic::arena::Id;
 use kernel_logic::slots::Slots;
+use memory::operate;
 use pager_abi::exit::ExitStatus;
 use pager_abi::fault::Access;
+use registers::{int_registers, set_int_registers};
 use syscall::data::{Map, ProcSchemeAttrs};
 use syscall::error::{EBADF, EBUSY, EFAULT, EINVAL, ENODEV, ENOENT, ENOMEM, EOPNOTSUPP, EPERM, Error, Result};
-use syscall::flag::{
-    ADDRSPACE_OP_MMAP, ADDRSPACE_OP_MPROTECT, ADDRSPACE_OP_MUNMAP, ADDRSPACE_OP_TRANSFER, FileTableVerb, MapFlags,
-};
+use syscall::flag::FileTableVerb;
 use syscall::{EnvRegisters, IntRegisters, PAGE_SIZE};
 
 /// The most words of a command.
@@ -322,35 +325,6 @@ pub fn write(
     Ok(buffer.len)
 }
 
-/// The `ADDRSPACE_OP_*` commands. MMAP and TRANSFER give the address, as in Redox.
-fn operate(k: &mut Kernel, cpu: &Cpu, id: Id<Context>, vspace: Id<Vspace>, words: &[usize]) -> Outcome {
-    match *words {
-        [ADDRSPACE_OP_MMAP, fd, offset, address, size, flags] => {
-            let flags = MapFlags::from_bits(flags).ok_or(Error::new(EINVAL))?;
-            memory::map_into(k, cpu, id, fd, vspace, &Map { offset, size, flags, address })
-        }
-        [ADDRSPACE_OP_TRANSFER, fd, offset, address, size, flags] => {
-            let flags = MapFlags::from_bits(flags).ok_or(Error::new(EINVAL))?;
-            let ProcFile::Vspace(source) = proc_file(k, k.description(id, fd)?)? else {
-                return Err(Error::new(EBADF).into());
-            };
-            Ok(k.transfer(cpu, source, vspace, &Map { offset, size, flags, address })?)
-        }
-        [ADDRSPACE_OP_MUNMAP, address, size] => {
-            if let Some(unmapped) = k.unmap(cpu, vspace, memory::span(address, size)?)? {
-                k.tell_unmapped(cpu, unmapped);
-            }
-            Ok(size_of_val(words))
-        }
-        [ADDRSPACE_OP_MPROTECT, address, size, flags] => {
-            let flags = MapFlags::from_bits(flags).ok_or(Error::new(EINVAL))?;
-            k.protect(vspace, memory::span(address, size)?, Rights::of(flags))?;
-            Ok(size_of_val(words))
-        }
-        _ => Err(Error::new(EINVAL).into()),
-    }
-}
-
 /// FMAP of a vspace's descriptor: borrowing another's memory is not offered.
 pub fn map(k: &Kernel, _cpu: &Cpu, file: Id<Description>, _into: Id<Vspace>, _map: &Map) -> Result<usize> {
     match proc_file(k, file)? {
@@ -437,49 +411,6 @@ fn advance(k: &mut Kernel, file: Id<Description>, place: Place, to: usize) {
     }
 }
 
-fn int_registers(k: &Kernel, context: Id<Context>) -> Result<IntRegisters> {
-    if let State::Running(_) = k.contexts[context].state {
-        return Err(Error::new(EBUSY));
-    }
-    let f = k.contexts[context].registers.get();
-    Ok(IntRegisters {
-        r15: f.r15,
-        r14: f.r14,
-        r13: f.r13,
-        r12: f.r12,
-        rbp: f.rbp,
-        rbx: f.rbx,
-        r11: f.r11,
-        r10: f.r10,
-        r9: f.r9,
-        r8: f.r8,
-        rax: f.rax,
-        rcx: f.rcx,
-        rdx: f.rdx,
-        rsi: f.rsi,
-        rdi: f.rdi,
-        rip: f.rip,
-        cs: f.cs,
-        rflags: f.rflags,
-        rsp: f.rsp,
-        ss: f.ss,
-    })
-}
-
-fn set_int_registers(k: &mut Kernel, context: Id<Context>, r: &IntRegisters) -> Result<()> {
-    must_be_new(k, context)?;
-    if r.rip >= USER_END || r.rsp > USER_END {
-        return Err(Error::new(EFAULT));
-    }
-    let f = k.contexts[context].registers.get_mut();
-    (f.r15, f.r14, f.r13, f.r12, f.rbp, f.rbx) = (r.r15, r.r14, r.r13, r.r12, r.rbp, r.rbx);
-    (f.r11, f.r10, f.r9, f.r8, f.rax, f.rcx) = (r.r11, r.r10, r.r9, r.r8, r.rax, r.rcx);
-    (f.rdx, f.rsi, f.rdi) = (r.rdx, r.rsi, r.rdi);
-    f.set_flags(r.rflags);
-    f.set_start(r.rip, r.rsp);
-    Ok(())
-}
-
 impl Kernel {
     /// A file of this scheme is closed: a selection takes effect, and what it holds is let go.
     pub fn close_proc(&mut self, cpu: &Cpu, file: ProcFile) {
@@ -542,45 +473,5 @@ impl Kernel {
         let words = status.to_words().map(u64::to_ne_bytes);
         let bytes = words.as_flattened();
         if self.write_foreign(vspace, buffer, bytes) == bytes.len() { Ok(bytes.len()) } else { Err(Error::new(EFAULT)) }
-    }
-
-    /// Between the caller's buffer and anonymous memory of another vspace, page by page.
-    fn copy_memory(
-        &mut self,
-        cpu: &Cpu,
-        id: Id<Context>,
-        vspace: Id<Vspace>,
-        offset: usize,
-        buffer: UserSlice,
-        access: Access,
-    ) -> Outcome {
-        const COPY_MAX: usize = 64 * 1024;
-        let buffer = buffer.first(COPY_MAX);
-        let own = if access == Access::Read { Access::Write } else { Access::Read };
-        self.prefault(cpu, id, buffer, own)?;
-        let mut done = 0;
-        while done < buffer.len {
-            let at = offset.checked_add(done).ok_or(Error::new(EFAULT))?;
-            let len = (256 - at % 256).min(buffer.len - done);
-            let part = UserSlice { address: buffer.address + done, len };
-            let mut bytes = [0; 256];
-            let frame = match self.own_page(vspace, at & !(PAGE_SIZE - 1)) {
-                Ok(frame) => frame,
-                Err(error) if done == 0 => return Err(error.into()),
-                Err(_) => break,
-            };
-            match access {
-                Access::Write => {
-                    self.read_user(cpu, id, part, &mut bytes[..len])?;
-                    physmap::write(frame, at % PAGE_SIZE, &bytes[..len]);
-                }
-                Access::Read | Access::Execute => {
-                    physmap::read(frame, at % PAGE_SIZE, &mut bytes[..len]);
-                    self.write_user(cpu, id, part, &bytes[..len])?;
-                }
-            }
-            done += len;
-        }
-        Ok(done)
     }
 }
