@@ -104,7 +104,7 @@ impl<T> Slab<T> {
 
 impl<T> core::ops::Index<u32> for Slab<T> {
     type Output = T;
-    #[inline]
+    #[inline(always)]
     fn index(&self, index: u32) -> &T {
         match &self.slots[index as usize] {
             Slot::Used(value) => value,
@@ -114,7 +114,7 @@ impl<T> core::ops::Index<u32> for Slab<T> {
 }
 
 impl<T> core::ops::IndexMut<u32> for Slab<T> {
-    #[inline]
+    #[inline(always)]
     fn index_mut(&mut self, index: u32) -> &mut T {
         match &mut self.slots[index as usize] {
             Slot::Used(value) => value,
