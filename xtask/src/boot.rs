@@ -57,7 +57,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
     /// What is on the disk.
-    #[arg(long, value_enum, default_value_t = FileSystem::Ext4, value_name = "TYPE")]
+    #[arg(long, default_value = "ext4", value_name = "TYPE", value_parser = FileSystem::named)]
     fs: FileSystem,
     /// When a message is late, in milliseconds, and what happens then: it is printed, or its access fails.
     #[arg(long, value_name = "print:MS|fail:MS")]
@@ -118,7 +118,7 @@ pub fn run(options: &Options) -> Result<Verdict> {
     session.options = options.options.clone();
     session.extra.extend(options.deadline.iter().map(|deadline| ("deadline".into(), deadline.clone())));
     session.file_system = options.fs;
-    if options.fs == FileSystem::Bcachefs && options.disk.is_none() {
+    if matches!(options.fs, FileSystem::Bcachefs) && options.disk.is_none() {
         session.options.push(("volume".into(), "scratch".into()));
     }
     session.trace = if options.trace { Trace::On } else { Trace::Off };
@@ -178,11 +178,12 @@ fn disk(options: &Options, session: &Session) -> Result<BootDisk> {
         ensure!([1024, 2048, 4096].contains(&options.block_size), "a block has 1024, 2048 or 4096 bytes");
         let geometry =
             Geometry { block_size: options.block_size, inode_size: options.inode_size, ..Geometry::default() };
-        if options.fs == FileSystem::Mini {
-            println!("Making a disk with fs-mini: {} MiB, {} B blocks", geometry.mebibytes, geometry.block_size);
-            return session::fresh_mini_disk(&session.folder, geometry);
+        if let FileSystem::Own(kind) = options.fs {
+            let Geometry { mebibytes, block_size, .. } = geometry;
+            println!("Making a disk with {}: {mebibytes} MiB, {block_size} B blocks", kind.name);
+            return session::fresh_own_disk(kind, &session.folder, geometry);
         }
-        if options.fs == FileSystem::Bcachefs {
+        if matches!(options.fs, FileSystem::Bcachefs) {
             println!("A scratch volume of bcachefs: {} MiB", geometry.mebibytes);
             return session::blank_disk(&session.folder, geometry.mebibytes);
         }
@@ -191,7 +192,7 @@ fn disk(options: &Options, session: &Session) -> Result<BootDisk> {
     };
     let path = path.canonicalize().with_context(|| format!("no disk at {}", path.display()))?;
     // A scratch volume is not meant to be kept.
-    let kept = options.rw && options.fs != FileSystem::Bcachefs;
+    let kept = options.rw && !matches!(options.fs, FileSystem::Bcachefs);
     let writes = if kept { Writes::Kept } else { Writes::Discarded };
     Ok(BootDisk { image: Image::open(&path), writes })
 }

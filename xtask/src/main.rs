@@ -16,6 +16,7 @@
 //! | [`bench`], [`budget`] | instructions per operation, beside Linux's and the design's budget |
 //! | [`soak`] | until it fails |
 //! | [`explore`] | builds the explorer and passes on to it |
+//! | [`new_fs`] | a file system of one's own, begun as a copy of fs-mini |
 //! | [`session`] | what every boot of ours has in common |
 //! | [`linux_tests`] | the same test programs on Linux |
 //! | [`interchange`] | Linux reads ours, we read Linux's |
@@ -38,6 +39,7 @@ mod fixtures;
 mod host_tests;
 mod interchange;
 mod linux_tests;
+mod new_fs;
 mod power_cut;
 mod prerequisites;
 mod progress;
@@ -77,6 +79,8 @@ enum Command {
     Soak(soak::Options),
     /// Run the server's code under every interleaving; `explore --help` has its own options.
     Explore(explore::Options),
+    /// Begin a file system of your own: copy the template fs-mini, and enter it where file systems are listed.
+    NewFs(new_fs::Options),
     /// Say what is installed, what is missing, and what that disables.
     Doctor,
 }
@@ -109,6 +113,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Fixtures(options) => fixtures::run(&options),
         Command::Explore(options) => explore::run(&options),
+        Command::NewFs(options) => new_fs::run(&options),
         Command::Doctor => doctor::run(),
     };
     match verdict {

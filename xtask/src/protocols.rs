@@ -71,7 +71,8 @@ impl Variant {
 }
 
 /// All variants of all protocols.
-fn variants() -> Vec<Variant> {
+fn variants() -> Result<Vec<Variant>> {
+    let mini = FileSystem::named("mini").map_err(anyhow::Error::msg)?;
     let mut all = Vec::new();
     for protocol in InlineProtocol::ALL {
         let option = (InlineProtocol::OPTION, protocol.name());
@@ -111,10 +112,10 @@ fn variants() -> Vec<Variant> {
                 },
                 _ => Known::Sound,
             };
-            all.push(Variant::new(FileSystem::Mini, &options, programs).knowing(known));
+            all.push(Variant::new(mini, &options, programs).knowing(known));
         }
     }
-    all
+    Ok(all)
 }
 
 /// Boots them all.
@@ -123,7 +124,7 @@ fn variants() -> Vec<Variant> {
 /// Something on the host went wrong.
 pub fn check(workspace: &Workspace, guest: &Guest, tally: &mut Tally) -> Result<()> {
     println!("Boot: every protocol, by mount option");
-    for variant in variants() {
+    for variant in variants()? {
         let result = boot(workspace, guest, &variant)?;
         match result {
             Ok(Seen::Well) => tally.check(&variant.title(), Ok(())),
@@ -151,7 +152,7 @@ fn session(workspace: &Workspace, variant: &Variant) -> Result<(Session, BootDis
             let image = Image::make(&session.folder.join("disk.img"), DISK, None)?;
             BootDisk { image, writes: Writes::Kept }
         }
-        FileSystem::Mini => session::fresh_mini_disk(&session.folder, DISK)?,
+        FileSystem::Own(kind) => session::fresh_own_disk(kind, &session.folder, DISK)?,
         FileSystem::Bcachefs => {
             session.options.push(("volume".into(), "scratch".into()));
             session::blank_disk(&session.folder, DISK.mebibytes)?

@@ -8,7 +8,7 @@ use runner::boot_conf::{Access, BootConf, Disk, Mode, Trace};
 use runner::boot_image::{boot_image, stripped};
 use runner::ext4_image::{Geometry, Health, Image, recreate};
 use runner::manifest::{self, Difference};
-use runner::mini_image;
+use runner::own_image::{self, FileSystemType};
 use runner::qemu::{Clock, Debugger, Drive, Machine, Terminal, Vm, Writes};
 use runner::sample_tree;
 use runner::test_run::{self, End, Limits, Outcome, PowerOff, Verdict};
@@ -17,24 +17,36 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What is on the disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default)]
 pub enum FileSystem {
     /// ext4 with inline data, made by mke2fs.
     #[default]
     Ext4,
-    /// fs-mini, made by its own mkfs.
-    Mini,
     /// Nothing: a scratch volume of bcachefs for this boot.
     Bcachefs,
+    /// One of the table that brings its own tools.
+    Own(&'static FileSystemType),
 }
 
 impl FileSystem {
+    /// The one with a name of the table of file systems.
+    ///
+    /// # Errors
+    /// There is none; which ones there are.
+    pub fn named(name: &str) -> Result<Self, String> {
+        match name {
+            "ext4" => Ok(Self::Ext4),
+            "bcachefs" => Ok(Self::Bcachefs),
+            _ => own_image::find(name).map(Self::Own),
+        }
+    }
+
     /// Its name for the server.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ext4 => "ext4",
-            Self::Mini => "mini",
             Self::Bcachefs => "bcachefs",
+            Self::Own(kind) => kind.name,
         }
     }
 
@@ -45,8 +57,8 @@ impl FileSystem {
     pub fn check(self, image: &Image) -> Result<Health> {
         match self {
             Self::Ext4 => image.check(),
-            Self::Mini => mini_image::check(image),
-            Self::Bcachefs => bail!("a scratch volume leaves nothing that could be judged"),
+            Self::Own(FileSystemType { tools: Some(tools), .. }) => own_image::check(tools, image),
+            Self::Bcachefs | Self::Own(_) => bail!("it leaves nothing that could be judged"),
         }
     }
 
@@ -54,8 +66,7 @@ impl FileSystem {
     pub fn judge(self) -> &'static str {
         match self {
             Self::Ext4 => "e2fsck",
-            Self::Mini => "check",
-            Self::Bcachefs => "check",
+            Self::Bcachefs | Self::Own(_) => "check",
         }
     }
 }
@@ -249,7 +260,7 @@ impl Session {
         if disk.writes == Writes::Kept && self.disk == Disk::Virtio {
             match self.file_system {
                 FileSystem::Ext4 => report.examine(&disk.image, &self.folder)?,
-                FileSystem::Mini => report.health = Some(mini_image::check(&disk.image)?),
+                FileSystem::Own(_) => report.health = Some(self.file_system.check(&disk.image)?),
                 FileSystem::Bcachefs => {}
             }
         }
@@ -270,12 +281,13 @@ impl Session {
     }
 }
 
-/// A fresh, empty disk with fs-mini in `folder`.
+/// A fresh, empty disk in `folder` with a file system that brings its own mkfs.
 ///
 /// # Errors
-/// It cannot be made.
-pub fn fresh_mini_disk(folder: &Path, geometry: Geometry) -> Result<BootDisk> {
-    let image = mini_image::make(&folder.join("disk.img"), geometry.mebibytes, geometry.block_size)?;
+/// It has none, or the disk cannot be made.
+pub fn fresh_own_disk(kind: &FileSystemType, folder: &Path, geometry: Geometry) -> Result<BootDisk> {
+    let tools = kind.tools.as_ref().with_context(|| format!("{} brings no mkfs", kind.name))?;
+    let image = own_image::make(tools, &folder.join("disk.img"), geometry.mebibytes, geometry.block_size)?;
     Ok(BootDisk { image, writes: Writes::Kept })
 }
 

@@ -9,7 +9,7 @@
 //! | [`boot_image`] | first process's raw image + archive = what QEMU loads as initrd |
 //! | [`boot_conf`] | `etc/boot.conf`: what the guest is to do |
 //! | [`sample_tree`] | the files that a fresh disk is populated with |
-//! | [`mini_image`] | fs-mini's own mkfs and check on disk images |
+//! | [`own_image`] | disk images of file systems that bring their own mkfs and check |
 //! | [`ext4_image`] | mke2fs, e2fsck and debugfs on disk images |
 //! | [`fixtures`] | disks of every shape, unclean and corrupted ones |
 //! | [`manifest`] | checksum lists of files, checked through debugfs |
@@ -31,7 +31,7 @@ pub mod guest;
 pub mod linux_vm;
 
 pub mod manifest;
-pub mod mini_image;
+pub mod own_image;
 pub mod protocol;
 pub mod qemu;
 pub mod sample_tree;

@@ -1,7 +1,7 @@
 //! `vfsd`: the server as a process on the microkernel.
 //!
 //! Owns: what the arguments mean, the disk, the memory, the threads' host. Does not own: the server
-//! (`vfs-server`) and the file systems, of which [`filesystems`] is the table.
+//! (`vfs-server`) and the file systems, of which `file_systems` is the table.
 //!
 //! | argument | meaning |
 //! |---|---|
@@ -19,7 +19,6 @@ mod arguments;
 mod clock;
 mod disk;
 mod dma;
-mod filesystems;
 mod frame_pool;
 mod host;
 mod mmio;
@@ -65,7 +64,9 @@ fn run() -> Result<(), String> {
     config.cache_pages = config.cache_pages.min(pages.saturating_sub(EXTRA_PAGES));
     let device = disk::open()?;
     let (name, sectors) = (String::from(device.name()), device.sectors());
-    let fs = filesystems::mount(arguments.file_system, device.clone(), arguments.access, &arguments.options)?;
+    let kind = arguments.file_system.map_or(Ok(&file_systems::ALL[0]), file_systems::find)?;
+    let fs = (kind.mount)(device.clone(), arguments.access, &arguments.options)
+        .map_err(|error| format!("cannot mount {name} as {}: {error}", kind.name))?;
     log::info!("vfsd: {name} ({} MiB) is mounted as {}", sectors >> 11, fs.name());
     let server = Server::start(fs, device, config).map_err(|error| format!("cannot serve {name}: {error}"))?;
     server.start_threads().map_err(|error| format!("no threads to serve {name}: {error}"))?;

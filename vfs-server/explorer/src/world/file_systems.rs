@@ -26,25 +26,42 @@ pub type Mount = fn(Arc<dyn BlockDevice>, &[(&str, &str)]) -> Result<Arc<dyn Fil
 pub static EXT4: FileSystemKind =
     FileSystemKind { name: "ext4", image: ext4_image, mount: mount_ext4, remount: Some(remount_ext4), check: None };
 
-/// fs-mini: 128 blocks of 1 KiB, made when it is mounted.
-pub static MINI: FileSystemKind = FileSystemKind {
-    name: "mini",
-    image: blank,
-    mount: mount_mini,
-    remount: Some(remount_mini),
-    check: Some(|device| fs_mini::check(device).first().map(|problem| problem.to_string())),
-};
-
-fn mount_mini(device: Arc<dyn BlockDevice>, options: &[(&str, &str)]) -> Result<Arc<dyn FileSystem>, String> {
-    if let Some((name, _)) = options.first() {
-        return Err(format!("it has no mount option {name}"));
-    }
-    fs_mini::mkfs(device.clone(), 1024).map_err(|error| error.to_string())?;
-    remount_mini(device, options)
+/// A file system that brings its own mkfs: 128 blocks of 1 KiB, made when it is mounted.
+macro_rules! own {
+    ($kind:ident, $name:literal) => {
+        #[doc = concat!("The file system ", $name, ", on 128 blocks of 1 KiB.")]
+        pub static $kind: FileSystemKind = FileSystemKind {
+            name: $name,
+            image: blank,
+            mount: |device, options| make_and_mount($name, device, options),
+            remount: Some(|device, options| mount_own($name, device, options)),
+            check: Some(|device| tools($name).and_then(|tools| (tools.check)(device).into_iter().next())),
+        };
+    };
 }
 
-fn remount_mini(device: Arc<dyn BlockDevice>, _options: &[(&str, &str)]) -> Result<Arc<dyn FileSystem>, String> {
-    fs_mini::mount(device, Access::ReadWrite).map_err(|error| error.to_string())
+own!(MINI, "mini");
+
+fn tools(name: &str) -> Option<&'static file_systems::Tools> {
+    file_systems::find(name).ok()?.tools.as_ref()
+}
+
+fn make_and_mount(
+    name: &str,
+    device: Arc<dyn BlockDevice>,
+    options: &[(&str, &str)],
+) -> Result<Arc<dyn FileSystem>, String> {
+    let tools = tools(name).ok_or_else(|| format!("{name} brings no mkfs"))?;
+    (tools.make)(device.clone(), 1024)?;
+    mount_own(name, device, options)
+}
+
+fn mount_own(
+    name: &str,
+    device: Arc<dyn BlockDevice>,
+    options: &[(&str, &str)],
+) -> Result<Arc<dyn FileSystem>, String> {
+    (file_systems::find(name)?.mount)(device, Access::ReadWrite, options)
 }
 
 fn ext4_image() -> &'static [u8] {

@@ -1,7 +1,8 @@
-//! Disk images with fs-mini: made and checked by the crate itself, as nobody else knows its format.
+//! Disk images of file systems that bring their own mkfs and check, as nobody else knows their formats.
 
 use crate::ext4_image::{Health, Image};
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
+pub use file_systems::{ALL, FileSystemType, Tools, find};
 use linux::FileDisk;
 use std::fs;
 use std::path::Path;
@@ -11,22 +12,24 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// The file cannot be made, or no file system fits.
-pub fn make(path: &Path, mebibytes: u32, block_size: u32) -> Result<Image> {
+pub fn make(tools: &Tools, path: &Path, mebibytes: u32, block_size: u32) -> Result<Image> {
     fs::File::create(path)
         .and_then(|file| file.set_len(u64::from(mebibytes) << 20))
         .with_context(|| format!("creating {}", path.display()))?;
     let disk = FileDisk::open(path, false).with_context(|| format!("opening {}", path.display()))?;
-    fs_mini::mkfs(Arc::new(disk), block_size).with_context(|| format!("mkfs on {}", path.display()))?;
+    (tools.make)(Arc::new(disk), block_size)
+        .map_err(Error::msg)
+        .with_context(|| format!("mkfs on {}", path.display()))?;
     Ok(Image::open(path))
 }
 
-/// What `fs_mini::check` says about an image; it changes nothing.
+/// What its check says about an image; it changes nothing.
 ///
 /// # Errors
 /// The file cannot be opened.
-pub fn check(image: &Image) -> Result<Health> {
+pub fn check(tools: &Tools, image: &Image) -> Result<Health> {
     let disk = FileDisk::open(&image.path, true).with_context(|| format!("opening {}", image.path.display()))?;
-    let problems = fs_mini::check(Arc::new(disk));
+    let problems = (tools.check)(Arc::new(disk));
     Ok(match problems.is_empty() {
         true => Health::Clean,
         false => Health::Damaged(problems.iter().map(|problem| format!("{problem}\n")).collect()),
@@ -39,13 +42,14 @@ mod tests {
 
     #[test]
     fn a_made_image_is_clean_and_a_damaged_one_is_not() {
-        let path = std::env::temp_dir().join(format!("faultline-mini-{}.img", std::process::id()));
-        let image = make(&path, 4, 1024).unwrap();
-        assert_eq!(check(&image).unwrap(), Health::Clean);
+        let path = std::env::temp_dir().join(format!("faultline-own-image-{}.img", std::process::id()));
+        let tools = find("mini").unwrap().tools.as_ref().unwrap();
+        let image = make(tools, &path, 4, 1024).unwrap();
+        assert_eq!(check(tools, &image).unwrap(), Health::Clean);
         let mut bytes = fs::read(&path).unwrap();
         bytes[..8192].fill(0);
         fs::write(&path, bytes).unwrap();
-        assert!(matches!(check(&image).unwrap(), Health::Damaged(why) if why.contains("superblock")));
+        assert!(matches!(check(tools, &image).unwrap(), Health::Damaged(why) if why.contains("superblock")));
         fs::remove_file(&path).unwrap();
     }
 }
