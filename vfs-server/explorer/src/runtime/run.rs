@@ -127,6 +127,8 @@ pub(crate) struct Runtime {
     known: Cell<Option<NonNull<KnownOrders>>>,
     /// The partial order up to where all clients had ended.
     pub(super) clients_order: Cell<Option<u64>>,
+    /// The part of it that is the clients' past.
+    clients_past: Cell<Option<u64>>,
 }
 
 impl Runtime {
@@ -165,6 +167,7 @@ impl Runtime {
             observer: Cell::new(None),
             known: Cell::new(None),
             clients_order: Cell::new(None),
+            clients_past: Cell::new(None),
         })
     }
 
@@ -264,6 +267,7 @@ impl Runtime {
         self.sleeps.set(0);
         self.order.borrow_mut().begin();
         self.clients_order.set(None);
+        self.clients_past.set(None);
         self.footprint.borrow_mut().clear();
         self.steps.set(0);
         self.accesses.set(0);
@@ -281,9 +285,11 @@ impl Runtime {
         self.observer.set(None);
         self.known.set(None);
         let order = || self.order.borrow().finish(self.tasks.borrow().len());
+        let order = self.clients_order.get().unwrap_or_else(order);
         Trace {
             decisions: self.decisions.borrow().clone(),
-            order: self.clients_order.get().unwrap_or_else(order),
+            order,
+            clients: self.clients_past.get().unwrap_or(order),
             steps: self.steps.get(),
             accesses: self.accesses.get(),
         }
@@ -414,11 +420,17 @@ impl Runtime {
         if self.clients_left.get() == 0 { self.all_clients_ended() } else { self.decide(None) }
     }
 
+    fn past_of_clients(&self) -> u64 {
+        let (tasks, order) = (self.tasks.borrow(), self.order.borrow());
+        order.past_of((0..tasks.len()).filter(|&task| tasks[task].role == Role::Client))
+    }
+
     /// Lets things settle, then ends the run.
     fn all_clients_ended(&self) -> Next {
         if !self.settling.replace(true) {
             let order = self.order.borrow().finish(self.tasks.borrow().len());
             self.clients_order.set(Some(order));
+            self.clients_past.set(Some(self.past_of_clients()));
             // SAFETY: borrowed for the run, and looked at here only.
             if self.known.get().is_some_and(|mut known| unsafe { known.as_mut() }.spares(order)) {
                 return Next::end(RunEnd::Known);

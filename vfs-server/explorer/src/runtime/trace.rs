@@ -57,6 +57,9 @@ pub struct Trace {
     /// Names the partial order of all accesses: runs that differ only in the order of independent
     /// steps have the same.
     pub order: u64,
+    /// Names the part of it that lies before the ends of the clients, if all of them ended: how far the server's threads
+    /// have come by then besides is not in it. Sleep sets keep one run of each.
+    pub clients: u64,
     /// Pieces of execution between switch points.
     pub steps: u64,
     /// Accesses to shared cells.
@@ -288,6 +291,11 @@ impl Order {
     /// The run's number.
     pub fn finish(&self, tasks: usize) -> u64 {
         self.tasks[..tasks].iter().fold(tasks as u64, |sum, &task| mix(sum, task))
+    }
+
+    /// What stands for the past of all of `tasks`.
+    pub fn past_of(&self, tasks: impl Iterator<Item = usize>) -> u64 {
+        tasks.fold(0, |sum, task| mix(sum, self.tasks[task]))
     }
 }
 
