@@ -17,6 +17,8 @@ pub struct Contents {
     pub size: u64,
     /// In ascending order, apart from each other, within the size.
     pieces: Vec<Piece>,
+    /// Bytes that came already of an append that comes page by page.
+    appended: u64,
 }
 
 /// A run of bytes of one operation.
@@ -44,6 +46,12 @@ impl Contents {
         match *change {
             Change::Put { offset, len, data } => self.put(offset, len, data),
             Change::Append { len, data } => self.put(self.size, len, data),
+            Change::AppendPage { len, data, last } => {
+                let room = (self.size + 1).next_multiple_of(PAGE) - self.size;
+                let part = room.min(len - self.appended);
+                self.put(self.size, part, Data { index: data.index + self.appended, ..data });
+                self.appended = if last { 0 } else { self.appended + part };
+            }
             Change::PutWithin { offset, len, data } => {
                 let end = (offset + len).min(self.size);
                 if offset < end {
@@ -116,10 +124,10 @@ impl Contents {
         is_zero(&bytes[(at - offset) as usize..])
     }
 
-    /// Whether `[offset, offset + len)` holds nothing that an operation stored.
-    pub fn is_hole(&self, offset: u64, len: u64) -> bool {
+    /// Who stored what is in `[offset, offset + len)`.
+    pub fn stamps(&self, offset: u64, len: u64) -> impl Iterator<Item = Stamp> {
         let first = self.pieces.partition_point(|piece| piece.end <= offset);
-        self.pieces.get(first).is_none_or(|piece| piece.start >= offset + len)
+        self.pieces[first..].iter().take_while(move |piece| piece.start < offset + len).map(|piece| piece.stamp)
     }
 
     /// Where the data of an operation would begin, if any of it is there.

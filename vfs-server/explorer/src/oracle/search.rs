@@ -7,7 +7,7 @@
 
 use super::contents::{Applied, Contents};
 use super::history::{Moment, NEVER};
-use super::steps::{Duty, Plan};
+use super::steps::{Change, Duty, Plan};
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 
@@ -114,11 +114,13 @@ impl<'a> Search<'a> {
 
     fn try_steps(&mut self, contents: &mut Contents, latest: Moment) -> Found {
         let mut undecided = false;
+        let half_done = self.half_done();
         for at in 0..self.by_end.len() {
             let index = self.by_end[at];
             let step = &self.plan.steps[index];
             let ready = !self.step_done[index]
                 && step.start <= latest
+                && (half_done.is_none() || step.group == half_done || matches!(step.change, Change::Store { .. }))
                 && step.after.is_none_or(|before| self.step_done[before]);
             if !ready || !self.matters(index) {
                 continue;
@@ -144,6 +146,20 @@ impl<'a> Search<'a> {
             self.step_done[index] = false;
         }
         if undecided { Found::Undecided } else { Found::Nothing }
+    }
+
+    /// The write of which some pages are there and some are not.
+    fn half_done(&self) -> Option<usize> {
+        let steps = self.plan.steps.iter().zip(&self.step_done);
+        let mut begun = None;
+        for (step, done) in steps.filter(|(step, _)| step.group.is_some()) {
+            match done {
+                true => begun = step.group,
+                false if begun == step.group => return begun,
+                false => {}
+            }
+        }
+        None
     }
 
     /// Takes in all sights that may come and are true. The moment after which nothing may begin yet.

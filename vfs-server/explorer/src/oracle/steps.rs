@@ -19,6 +19,8 @@ pub enum Change {
     Put { offset: u64, len: u64, data: Data },
     /// Bytes at the end.
     Append { len: u64, data: Data },
+    /// Those of `len` bytes at the end that the page with the end has room for, behind those that came before.
+    AppendPage { len: u64, data: Data, last: bool },
     /// Bytes at a place, as far as the file reaches.
     PutWithin { offset: u64, len: u64, data: Data },
     /// A new size; what is cut off is gone.
@@ -49,6 +51,8 @@ pub struct Step {
     pub end: Moment,
     pub duty: Duty,
     pub change: Change,
+    /// The first step of the write that it is a page of: between these nothing else changes the file but stores.
+    pub group: Option<usize>,
     /// The sights that show bytes of a step that only may happen. Where nobody sees it, it need not.
     pub seen_by: Vec<usize>,
 }
@@ -117,6 +121,7 @@ impl<'a> Plan<'a> {
                 plan.sights_of(operation, rules);
             }
         }
+        plan.split_by_pages();
         plan.find_witnesses();
         plan
     }
@@ -195,8 +200,25 @@ impl<'a> Plan<'a> {
             end: operation.end,
             duty,
             change,
+            group: None,
             seen_by: Vec::new(),
         });
+    }
+
+    /// Writes that reach over pages become visible page by page, to those who look meanwhile.
+    fn split_by_pages(&mut self) {
+        let mut last_parts = Vec::with_capacity(self.steps.len());
+        for step in std::mem::take(&mut self.steps) {
+            let is_seen = self.sights.iter().any(|sight| sight.start < step.end && step.start < sight.end);
+            let parts = if is_seen && step.duty == Duty::Must { step.change.pages() } else { vec![step.change] };
+            let group = (parts.len() > 1).then_some(self.steps.len());
+            let mut after = step.after.map(|before: usize| last_parts[before]);
+            for change in parts {
+                self.steps.push(Step { after, group, change, ..step.clone() });
+                after = Some(self.steps.len() - 1);
+            }
+            last_parts.push(self.steps.len() - 1);
+        }
     }
 
     fn sights_of(&mut self, operation: &Operation, rules: &Rules) {
@@ -293,7 +315,7 @@ impl<'a> Plan<'a> {
             Change::Put { offset, len, data }
             | Change::PutWithin { offset, len, data }
             | Change::Store { offset, len, data } => (offset, len, data.stamp),
-            Change::Append { data, .. } => (0, u64::MAX, data.stamp),
+            Change::Append { data, .. } | Change::AppendPage { data, .. } => (0, u64::MAX, data.stamp),
             _ => return true,
         };
         let may_grow = matches!(change, Change::Put { .. } | Change::Append { .. });
@@ -337,8 +359,8 @@ impl<'a> Plan<'a> {
             Look::AtLeast(size) => contents.size >= size,
             Look::AtMost(size) => contents.size <= size,
             Look::PageGone { offset } => offset >= contents.size.next_multiple_of(PAGE),
-            Look::Hole { offset, len } => contents.is_hole(offset, len),
-            Look::NoDataAt(offset) => contents.is_hole(offset, 1),
+            Look::Hole { offset, len } => self.no_data(sight, contents, offset, len),
+            Look::NoDataAt(offset) => self.no_data(sight, contents, offset, 1),
         })
     }
 
@@ -353,6 +375,14 @@ impl<'a> Plan<'a> {
             }
             _ => false,
         })
+    }
+
+    /// Whether no data is there but that of writes which have not ended when the sight begins.
+    fn no_data(&self, sight: usize, contents: &Contents, offset: u64, len: u64) -> bool {
+        let is_new = |stamp: Stamp| {
+            self.steps.iter().any(|step| step.change.stamp() == Some(stamp) && self.sights[sight].start < step.end)
+        };
+        contents.stamps(offset, len).all(is_new)
     }
 
     /// A load sees the file; in its last page, past the end, zero or what was stored there.
@@ -375,6 +405,44 @@ impl<'a> Plan<'a> {
                 }
                 _ => false,
             })
+    }
+}
+
+impl Change {
+    fn stamp(&self) -> Option<Stamp> {
+        match self {
+            Self::Put { data, .. }
+            | Self::Append { data, .. }
+            | Self::AppendPage { data, .. }
+            | Self::PutWithin { data, .. }
+            | Self::Store { data, .. } => Some(data.stamp),
+            Self::Resize { .. } | Self::Zero { .. } | Self::Grow { .. } => None,
+        }
+    }
+
+    /// What of it lies in each page, in the order in which it comes: first what the file has already, then
+    /// what makes it longer.
+    fn pages(self) -> Vec<Self> {
+        match self {
+            Self::Put { offset, len, data } => {
+                let mut pages = Vec::new();
+                let mut at = offset;
+                while at < offset + len {
+                    let end = (at + 1).next_multiple_of(PAGE).min(offset + len);
+                    let (offset, len, data) = (at, end - at, Data { index: data.index + (at - offset), ..data });
+                    pages.push(Self::PutWithin { offset, len, data });
+                    pages.push(Self::Put { offset, len, data });
+                    at = end;
+                }
+                pages
+            }
+            Self::Append { len, data } if len > 1 => {
+                // One more than whole pages: where it begins is not known.
+                let pages = 1 + (len - 1).div_ceil(PAGE);
+                (1..=pages).map(|page| Self::AppendPage { len, data, last: page == pages }).collect()
+            }
+            whole => vec![whole],
+        }
     }
 }
 

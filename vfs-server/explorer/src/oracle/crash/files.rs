@@ -17,18 +17,25 @@ pub fn check(history: &History, file: FileId, crash: Moment, recovered: &[u8], r
     let before = history.until(crash);
     let synced_at = last_sync(&before, file);
     let is_synced = |operation: &Operation| operation.end < synced_at;
-    let plan = Plan::new(&before, file, rules, |index| is_synced(&before.operations()[index]));
     let changes = |operation: &&Operation| operation.file == file && !is_synced(operation) && operation.call.changes();
     let later: Vec<_> = before.operations().iter().filter(changes).collect();
-    let mut first_wrong = None;
-    for synced in search::outcomes(&plan) {
-        let recovery = Recovery { history: &before, file, synced, later: &later, recovered };
-        match recovery.check() {
-            Ok(()) => return Ok(()),
-            Err(violation) => _ = first_wrong.get_or_insert(violation),
+    let check = |plan: &Plan<'_>| {
+        let mut first_wrong = None;
+        for synced in search::outcomes(plan) {
+            let recovery = Recovery { history: &before, file, synced, later: &later, recovered };
+            match recovery.check() {
+                Ok(()) => return Ok(()),
+                Err(violation) => _ = first_wrong.get_or_insert(violation),
+            }
         }
-    }
-    Err(first_wrong.unwrap_or_else(|| Violation::undecided(file)))
+        Err(first_wrong.unwrap_or_else(|| Violation::undecided(file)))
+    };
+    check(&Plan::new(&before, file, rules, |index| is_synced(&before.operations()[index]))).or_else(|_| {
+        // What was under way when the sync began may have been seen, or overwritten, before it, and need
+        // not be on the disk for that: the same with all changes as they may be, and without what was seen.
+        let until_sync = before.until(synced_at);
+        check(&Plan::new(&until_sync, file, rules, |index| until_sync.operations()[index].call.changes()))
+    })
 }
 
 /// When the last fsync began that was answered with success.

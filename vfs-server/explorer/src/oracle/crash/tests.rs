@@ -152,6 +152,35 @@ fn a_write_that_was_under_way_when_the_fsync_began_may_be_missing() {
 }
 
 #[test]
+fn what_was_seen_of_such_a_write_may_be_missing_too() {
+    let mut history = History::new();
+    let old = write(&mut history, 0, 512);
+    let new = history.stamp().unwrap();
+    let writing = history.begin(2, FILE, Call::Write { offset: 0, len: 512, data: Data::of(new) });
+    history.record(1, FILE, Call::Read { offset: 0, len: 512 }, Outcome::Bytes(new.data(512)));
+    sync(&mut history);
+    history.end(writing, Outcome::Count(512));
+    assert_eq!(recovered(&history, &[&old.data(512)]), Ok(()));
+    assert_eq!(recovered(&history, &[&new.data(512)]), Ok(()));
+    assert_eq!(recovered(&history, &[&[0; 512]]), Err(Kind::LostWrite));
+}
+
+#[test]
+fn a_synced_write_behind_a_cut_that_was_under_way_stays() {
+    let mut history = History::new();
+    let old = write(&mut history, 0, 1024);
+    let cutting = history.begin(2, FILE, Call::Truncate { size: 0 });
+    history.record(1, FILE, Call::Read { offset: 0, len: 512 }, Outcome::Bytes(Vec::new()));
+    let stamp = history.stamp().unwrap();
+    history.record(1, FILE, Call::Append { len: 100, data: Data::of(stamp) }, Outcome::Count(100));
+    sync(&mut history);
+    history.end(cutting, Outcome::Done);
+    assert_eq!(recovered(&history, &[&stamp.data(100)]), Ok(()));
+    assert_eq!(recovered(&history, &[&old.data(1024), &stamp.data(100)]), Ok(()));
+    assert_eq!(recovered(&history, &[&[POISON; 100]]), Err(Kind::ForeignBytes));
+}
+
+#[test]
 fn an_overwrite_that_was_not_synced_may_be_there_in_part() {
     let mut history = History::new();
     let a = write(&mut history, 0, 1024);

@@ -128,6 +128,65 @@ fn what_was_seen_stays_seen() {
     s.is_wrong(Kind::NoOrder);
 }
 
+/// Two reads in a row of what a write over two pages is about to change; `seen` of the new bytes each.
+fn reads_during_a_write(seen: [[bool; 2]; 2]) -> Script {
+    let mut s = Script::default();
+    let a = s.written(1, 0, 8192);
+    let (b, b_stamp) = s.write(1, 4096 - 512, 1024);
+    for [first, second] in seen {
+        let read = s.begin(2, Call::Read { offset: 4096 - 512, len: 1024 });
+        let granule = |new: bool, from: usize| match new {
+            true => part(b_stamp, from, from + 512),
+            false => part(a, 4096 - 512 + from, 4096 + from),
+        };
+        s.bytes(read, &[&granule(first, 0), &granule(second, 512)]);
+    }
+    s.count(b, 1024);
+    s
+}
+
+#[test]
+fn a_write_over_two_pages_may_be_seen_page_by_page() {
+    reads_during_a_write([[true, false], [true, false]]).is_fine();
+    reads_during_a_write([[false, false], [true, true]]).is_fine();
+    reads_during_a_write([[true, false], [false, false]]).is_wrong(Kind::NoOrder);
+    reads_during_a_write([[false, true], [false, true]]).is_wrong(Kind::NoOrder);
+}
+
+#[test]
+fn a_write_over_two_pages_is_one_to_other_writes() {
+    let mut s = Script::default();
+    let (a, a_stamp) = s.write(1, 0, 8192);
+    let (b, b_stamp) = s.write(2, 0, 8192);
+    let read = s.begin(3, Call::Read { offset: 0, len: 512 });
+    s.bytes(read, &[&a_stamp.data(512)]);
+    s.count(a, 8192);
+    s.count(b, 8192);
+    s.end(&[&b_stamp.data(4096), &part(a_stamp, 4096, 8192)]);
+    s.is_wrong(Kind::Torn);
+}
+
+#[test]
+fn an_append_over_two_pages_grows_page_by_page() {
+    let sizes = |seen: [u64; 2]| {
+        let mut s = Script::default();
+        let a = s.written(1, 0, 4000);
+        let (b, b_stamp) = s.append(1, 5000);
+        for seen in seen {
+            let size = s.begin(2, Call::Size);
+            s.count(size, seen);
+        }
+        s.count(b, 5000);
+        s.end(&[&a.data(4000), &b_stamp.data(5000)]);
+        s
+    };
+    sizes([4000, 9000]).is_fine();
+    sizes([4096, 8192]).is_fine();
+    sizes([4096, 4096]).is_fine();
+    sizes([8192, 4096]).is_wrong(Kind::NoOrder);
+    sizes([4000, 5000]).is_wrong(Kind::WrongSize);
+}
+
 #[test]
 fn a_cut_takes_bytes_away_for_good() {
     let mut s = Script::default();
