@@ -91,6 +91,8 @@ pub static HUNTS: &[Hunt] = &[
     cache(Mutant::AppendPlaceBeforeLock, "two-appends"),
     cache(Mutant::StoresPastEndKept, "store-against-extension"),
     cache(Mutant::FaultWithoutInvalidateLock, "store-against-extension"),
+    cache(Mutant::FsyncOvertakesCut, "fsync-against-cut"),
+    cache(Mutant::WritebackMarkedLate, "seek-against-writeback"),
     cache(Mutant::FsyncSkipsWriteback, "fsync-against-writeback"),
     truncate(Mutant::TailKeptOnCut, "cut"),
     truncate(Mutant::MkwriteWithStaleSize, "append-store"),

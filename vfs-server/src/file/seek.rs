@@ -62,7 +62,7 @@ fn run_at(inode: &Inode, block: u64, max: u64) -> Result<(SeekWhat, u64)> {
             MappingState::Written { .. } | MappingState::Inline => return Ok((SeekWhat::Data, count)),
             MappingState::Unwritten { .. } => {}
         }
-        let (kind, known) = cached_run(inode, block, count);
+        let Some((kind, known)) = cached_run(inode, block, count) else { continue };
         // A write that ended between the two looks has left a clean folio and a written block.
         let again: Mapping = inode.operations().map_blocks(inode, block, max)?;
         if kind == SeekWhat::Data || again == mapping {
@@ -71,8 +71,9 @@ fn run_at(inode: &Inode, block: u64, max: u64) -> Result<(SeekWhat, u64)> {
     }
 }
 
-/// Whether an allocated, never written block has bytes in memory, and up to where that holds.
-fn cached_run(inode: &Inode, block: u64, max: u64) -> (SeekWhat, u64) {
+/// Whether an allocated, never written block has bytes in memory, and up to where that holds. `None`: the
+/// folio that was looked at is the file's no more.
+fn cached_run(inode: &Inode, block: u64, max: u64) -> Option<(SeekWhat, u64)> {
     let shift = inode.mapping.block_shift();
     let page = block << shift >> PAGE_SHIFT;
     let next = |mark| inode.mapping.next(page, mark);
@@ -81,11 +82,19 @@ fn cached_run(inode: &Inode, block: u64, max: u64) -> (SeekWhat, u64) {
         (Some(dirty), _) => Some(dirty),
         (None, written) => written,
     };
-    let Some(folio) = first else { return (SeekWhat::Hole, max) };
+    let Some(folio) = first else { return Some((SeekWhat::Hole, max)) };
     if folio.first_block() > block {
-        return (SeekWhat::Hole, max.min(folio.first_block() - block));
+        return Some((SeekWhat::Hole, max.min(folio.first_block() - block)));
     }
     let at = (block - folio.first_block()) as u32;
-    let busy = folio.is_under_writeback() || folio.dirty_blocks() >> at & 1 == 1;
-    (if busy { SeekWhat::Data } else { SeekWhat::Hole }, 1)
+    // In this order: blocks that are dirty no more are under writeback from before on, or a copy's.
+    if folio.dirty_blocks() >> at & 1 == 1 || folio.is_under_writeback() {
+        return Some((SeekWhat::Data, 1));
+    }
+    if !folio.is_attached() {
+        // Whoever moves it holds its lock until the copy has its place.
+        folio.wait_unlocked();
+        return None;
+    }
+    Some((SeekWhat::Hole, 1))
 }

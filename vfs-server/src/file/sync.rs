@@ -1,6 +1,6 @@
 //! fsync and its relatives: everything that was written before is on the disk on return.
 //!
-//! Owns: the order (data, then the metadata to reach it) and which open file is told of an error.
+//! Owns: the order (data, then a cut that makes data void meanwhile, then the metadata) and which open file is told of an error.
 //! Does not own: the writing (`writeback`), the journal (the file system).
 
 use crate::error::Result;
@@ -46,6 +46,7 @@ impl Server {
             }
             if inode.kind == FileKind::Regular {
                 self.write_and_wait(inode.arc(), pages);
+                self.wait_for_cut(inode);
             }
             if !mutant(Mutant::FsyncSkipsCommit) {
                 inode.operations().fsync(inode, what == What::Data)?;
@@ -60,6 +61,14 @@ impl Server {
         self.write_pages(inode, pages.clone());
         if !mutant(Mutant::FsyncSkipsWriteback) {
             self.wait_for_pages(inode, pages);
+        }
+    }
+
+    /// A cut that has published its size has made dirty folios void which no writeback brought to the
+    /// disk: they are gone for good only when the file system knows of the cut, too.
+    fn wait_for_cut(&self, inode: &Inode) {
+        if !mutant(Mutant::FsyncOvertakesCut) {
+            drop(inode.lock.read_key(inode.ino));
         }
     }
 
@@ -80,6 +89,7 @@ impl Server {
         }
         for inode in &inodes {
             self.wait_for_pages(inode.arc(), 0..=u64::MAX);
+            self.wait_for_cut(inode);
             self.write_inode_if_dirty(inode.arc());
         }
     }

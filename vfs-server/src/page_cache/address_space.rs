@@ -150,7 +150,8 @@ impl AddressSpace {
             return false;
         }
         tell!("moves {old} to other frames");
-        // Dirty blocks are the copy's now: the count and the marks stay.
+        // Dirty blocks are the copy's now: the count and the marks stay. Who looks without the lock and
+        // finds none dirty any more finds the folio detached.
         old.clear_dirty(u64::MAX);
         let replaced = self.index.write().replace(new.clone());
         debug_assert!(replaced.is_some_and(|replaced| Arc::ptr_eq(&replaced, old.folio())));
@@ -185,10 +186,17 @@ impl AddressSpace {
     pub(crate) fn begin_writeback(&self, cache: &PageCache, folio: &LockedFolio) -> u64 {
         debug_assert!(!folio.is_under_writeback());
         debug_assert!(!folio.is_mapped_writable() || mutant(Mutant::NoWrprotectBeforeCopy));
+        tell!("takes the dirty blocks of {folio} to write them");
+        // In this order: who looks without the lock finds what is on its way in one state or the other.
+        let marked_late = mutant(Mutant::WritebackMarkedLate);
+        if !marked_late {
+            folio.set_writeback();
+        }
         let blocks = folio.clear_dirty(u64::MAX);
         cache.count_clean(folio, blocks);
-        tell!("takes the dirty blocks of {folio} to write them");
-        folio.set_writeback();
+        if marked_late {
+            folio.set_writeback();
+        }
         let mut index = self.index.write();
         index.set_mark(folio.index(), Mark::Dirty, false);
         index.set_mark(folio.index(), Mark::Writeback, true);

@@ -69,6 +69,20 @@ pub static EXPERIMENT: Experiment = Experiment {
             size: Size::Mix,
         },
         Case {
+            name: "fsync-against-cut",
+            summary: "one client writes and fsyncs while another cuts the file; then the machine may crash",
+            scenario: |_| fsync_against_cut(),
+            breaks: &[],
+            size: Size::Mix,
+        },
+        Case {
+            name: "seek-against-writeback",
+            summary: "one client writes and looks for a hole while a pass of writeback takes the page",
+            scenario: |_| seek_against_writeback(),
+            breaks: &[],
+            size: Size::Small,
+        },
+        Case {
             name: "read-against-truncate",
             summary: "one client reads, another loads, a third cuts what they read, on a disk that takes its time",
             scenario: |_| read_against_truncate(),
@@ -192,6 +206,37 @@ fn fsync_against_writeback() -> Box<dyn Scenario> {
             must(me.fsync("a"));
         })
         .client("looks on", |_| {})
+        .task("writeback", |stage| stage.server.write_back_pass());
+    Box::new(script)
+}
+
+fn fsync_against_cut() -> Box<dyn Scenario> {
+    // A cut that nobody has synced may leave anything on an ext4 without a journal.
+    let script = Script::new("page-cache/fsync-against-cut", &file_systems::MINI)
+        .settings(|settings| settings.faults = FaultSites::Only(&[]))
+        .crashes(CrashTest { points: 2, states: 2, again: 0 })
+        .set_up(|stage: &Stage| {
+            let (writing, cutting) = (stage.actor(0), stage.actor(1));
+            must(writing.create("a"));
+            must(writing.write("a", 0, 2 * PAGE));
+            must(cutting.open("a"));
+            stage.sync();
+        })
+        .client("writes, fsyncs", |me| {
+            _ = must(me.write("a", PAGE, 512));
+            must(me.fsync("a"));
+        })
+        .client("cuts", |me| must(me.truncate("a", 0)));
+    Box::new(script)
+}
+
+fn seek_against_writeback() -> Box<dyn Scenario> {
+    let script = script("seek-against-writeback")
+        .set_up(|stage: &Stage| must(stage.actor(0).create("a")))
+        .client("writes, seeks", |me| {
+            _ = must(me.write("a", 0, PAGE));
+            _ = must(me.seek_hole("a", 0));
+        })
         .task("writeback", |stage| stage.server.write_back_pass());
     Box::new(script)
 }

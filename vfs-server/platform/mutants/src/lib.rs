@@ -85,6 +85,10 @@ mutants! {
     AppendPlaceBeforeLock = "append-place-before-lock",
     /// An extension keeps what clients have stored past the old end.
     StoresPastEndKept = "stores-past-end-kept",
+    /// fsync does not wait for a cut that has made dirty folios void and not reached the file system.
+    FsyncOvertakesCut = "fsync-overtakes-cut",
+    /// A folio is under writeback only after its dirty blocks were taken: a seek between finds a hole.
+    WritebackMarkedLate = "writeback-marked-late",
     /// fsync does not wait for what somebody else has begun to write.
     FsyncSkipsWriteback = "fsync-skips-writeback",
     /// fsync writes the data, and not the metadata by which it is reached.
