@@ -4,6 +4,7 @@
 //! Owns: the table that the commands read. One file an experiment; each names itself in [`ALL`].
 //! How to write one: `docs/experiments.md`.
 
+pub mod any_two;
 pub mod bcachefs_buffered_write;
 pub mod ext4_inline_mkwrite;
 pub mod fault_pool;
@@ -31,6 +32,7 @@ pub static ALL: &[&Experiment] = &[
     &power_cut::EXPERIMENT,
     &write_from_own_mapping::EXPERIMENT,
     &fault_pool::EXPERIMENT,
+    &any_two::EXPERIMENT,
 ];
 
 /// A question about the server's code, and the code it is asked of.

@@ -179,8 +179,11 @@ impl Observer for Listener<'_> {
         }
     }
 
-    fn chosen(&mut self, task: TaskId, site: &str, n: u32, value: u32, _kind: ChoiceKind) {
-        if let Some(lane) = self.lane(task) {
+    fn chosen(&mut self, task: TaskId, site: &str, n: u32, value: u32, kind: ChoiceKind) {
+        // What a free choice came to is told by what follows it.
+        if kind == ChoiceKind::Fault
+            && let Some(lane) = self.lane(task)
+        {
             self.recorder.chosen(lane, site, value, n);
         }
     }
