@@ -1,5 +1,5 @@
-//! Finds all that is wrong with a file system, as fsck does. A mount refuses a disk with anything wrong but what a power
-//! cut may leave behind, which it puts in order.
+//! Finds all that is wrong with a file system, as fsck does. A mount refuses a disk with anything wrong but what a
+//! power cut may leave behind, which it puts in order.
 
 use crate::format::{ROOT, RawInode};
 use crate::state::State;

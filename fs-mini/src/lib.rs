@@ -30,8 +30,8 @@
 //!
 //! # What it does not have
 //!
-//! Links, symbolic ones or others (`EPERM`); special files (`EOPNOTSUPP`); names that are found without a look at all of
-//! the inode table; commits that do not compare all of the tables. The last two come first if it is to grow.
+//! Links, symbolic ones or others (`EPERM`); special files (`EOPNOTSUPP`); names that are found without a look at all
+//! of the inode table; commits that do not compare all of the tables. The last two come first if it is to grow.
 #![no_std]
 #![forbid(unsafe_code)]
 

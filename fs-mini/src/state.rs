@@ -57,7 +57,7 @@ impl RawInode {
         &self.name[..self.name_length.into()]
     }
 
-    /// Puts it into a directory, in place of where it was; no other inode there has the name. An empty one takes it out.
+    /// Puts it into a directory, in place of where it was; no other inode there has the name. An empty one: nowhere.
     pub(crate) fn set_name(&mut self, directory: u32, name: &[u8]) -> Result<()> {
         self.name_length = u8::try_from(name.len()).map_err(|_| Error::NameTooLong)?;
         self.name = [0; 256];
@@ -138,8 +138,8 @@ impl State {
         self.map.range((ino, 0)..=(ino, u32::MAX)).count() as u64 * self.sector(1)
     }
 
-    /// The block of the disk that is an inode's `first` one, or none, and how many of `most` are like it: behind one another
-    /// on the disk, or not there.
+    /// The block of the disk that is an inode's `first` one, or none, and how many of `most` are like it: behind one
+    /// another on the disk, or not there.
     pub(crate) fn run(&self, ino: u32, first: u32, most: u32) -> (Option<u32>, u32) {
         let mut blocks = self.map.range((ino, first)..=(ino, u32::MAX)).map(|(&(_, number), &block)| (number, block));
         match blocks.next() {

@@ -1,5 +1,5 @@
-//! The server's traits: each operation in file-system terms. `vfs_server::fs` says which locks the server holds; the only
-//! one here is around the state, below them all.
+//! The server's traits: each operation in file-system terms. `vfs_server::fs` says which locks the server holds; the
+//! only one here is around the state, below them all.
 
 use crate::check::Problem;
 use crate::format::{ROOT, RawInode};

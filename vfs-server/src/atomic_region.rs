@@ -1,8 +1,9 @@
 //! A region of a disk whose contents change as a whole, by a redo log: for file systems without a journal of their own.
 //!
-//! Owns the beginning of a disk: a superblock that says whose it is and how long, a redo log, the contents; and the order of
-//! writes and flushes at a commit. Does not own: what the contents mean, and the rest of the disk. (Linux has jbd2 for
-//! that; this is as small as it can be: all of the contents are in memory, and the log has room for one transaction.)
+//! Owns the beginning of a disk: a superblock that says whose it is and how long, a redo log, the contents; and the
+//! order of writes and flushes at a commit. Does not own: what the contents mean, and the rest of the disk. (Linux has
+//! jbd2 for that; this is as small as it can be: all of the contents are in memory, and the log has room for one
+//! transaction.)
 //!
 //! A commit
 //!
@@ -121,7 +122,7 @@ impl AtomicRegion {
         &self.contents
     }
 
-    /// Makes all durable that was written to the disk before, and then the new contents: all that they change, or nothing.
+    /// Makes all durable that was written to the disk before, and then the new contents: all of them or nothing.
     /// After an error they may or may not come to count, before the next commit does.
     pub fn commit(&mut self, mut contents: Vec<u8>) -> Result<()> {
         contents.resize(self.contents.len(), 0);

@@ -1,7 +1,7 @@
 //! Every power cut of commits: the contents change as a whole, and once a commit was answered it counts.
 //!
-//! Three commits change several sectors each, and the disk is asked for each moment what it may hold: each sector that was
-//! written since the last flush is there or not. All sectors must have the contents of one commit.
+//! Three commits change several sectors each, and the disk is asked for each moment what it may hold: each sector that
+//! was written since the last flush is there or not. All sectors must have the contents of one commit.
 
 use linux::MemoryDisk;
 use platform::block::{Bio, BioOp, BlockDevice, SECTOR_SIZE};

@@ -100,8 +100,8 @@ pub enum ReaddirControl {
 /// The first position that [`emit_dots`] leaves free.
 pub const AFTER_DOTS: u64 = 2;
 
-/// Gives the entries `.` and `..`, which every directory has at the positions 0 and 1, if they are at `from` or behind it:
-/// for a `readdir` whose format does not keep them (Linux: `dir_emit_dots`). `Full`: the reader wants no more.
+/// Gives the entries `.` and `..`, which every directory has at the positions 0 and 1, if they are at `from` or behind
+/// it: for a `readdir` whose format does not keep them (Linux: `dir_emit_dots`). `Full`: the reader wants no more.
 pub fn emit_dots(
     own: Ino,
     parent: Ino,
