@@ -4,7 +4,9 @@
 //! of several processes together. Does not own: reaching it ([`crate::strategy`]).
 
 use super::numbers::{grouped, seconds};
+use crate::world::crash::Looked;
 use serde::{Deserialize, Serialize};
+use std::ops::Add;
 use std::path::PathBuf;
 
 /// The verdict on one scenario of one variant.
@@ -22,6 +24,8 @@ pub struct Report {
     pub schedules: u64,
     /// Different ones among them, as far as they were counted.
     pub distinct: u64,
+    /// Disks that were looked at after crashes.
+    pub crashes: Looked,
     /// Wall-clock seconds.
     pub seconds: f64,
     /// Object classes whose accesses may switch; everything else ran atomically.
@@ -118,8 +122,17 @@ impl Report {
             Verdict::Exhausted { bound: None } => "It holds for this scenario.",
             Verdict::Failed(_) | Verdict::Crashed { .. } => return String::new(),
         };
+        let Looked { disks, in_recovery } = self.crashes;
+        let crashes = match disks {
+            0 => String::new(),
+            _ => format!(
+                " Of the disks that crashes may leave {} were looked at, {} of them after another crash within recovery.",
+                grouped(disks),
+                grouped(in_recovery)
+            ),
+        };
         format!(
-            "{holds} Memory is sequentially consistent; tasks switch at accesses to: {}; the rest runs atomically.",
+            "{holds}{crashes} Memory is sequentially consistent; tasks switch at accesses to: {}; the rest runs atomically.",
             if self.switching.is_empty() { "nothing".to_owned() } else { self.switching.join(", ") }
         )
     }
@@ -130,9 +143,10 @@ impl Report {
     pub fn merge(parts: Vec<Self>) -> Option<Self> {
         let schedules = parts.iter().map(|part| part.schedules).sum();
         let distinct = parts.iter().map(|part| part.distinct).sum();
+        let crashes = parts.iter().map(|part| part.crashes).fold(Looked::default(), Looked::add);
         let seconds = parts.iter().map(|part| part.seconds).fold(0.0, f64::max);
         let worst = parts.into_iter().min_by_key(|part| part.verdict.rank())?;
-        Some(Self { schedules, distinct, seconds, ..worst })
+        Some(Self { schedules, distinct, crashes, seconds, ..worst })
     }
 }
 
@@ -199,6 +213,7 @@ mod tests {
             verdict,
             schedules: 10_000,
             distinct: 900,
+            crashes: Looked { disks: 20, in_recovery: 5 },
             seconds: 0.5,
             switching: vec!["inode lock".into()],
         }
@@ -223,6 +238,7 @@ mod tests {
         let parts = vec![report(Verdict::Exhausted { bound: Some(2) }), report(failed(2)), report(failed(1))];
         let merged = Report::merge(parts).unwrap();
         assert_eq!(merged.schedules, 30_000);
+        assert_eq!(merged.crashes, Looked { disks: 60, in_recovery: 15 });
         assert_eq!(merged.verdict, failed(1));
     }
 
@@ -249,5 +265,6 @@ mod tests {
         assert_eq!(report.line(), "clean after a sample of 10,000 schedules in 0.5 s, 20,000/s (random)");
         assert!(report.limits().contains("inode lock"));
         assert!(report.limits().contains("sequentially consistent"));
+        assert!(report.limits().contains("20 were looked at, 5 of them"));
     }
 }

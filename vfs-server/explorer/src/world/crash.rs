@@ -20,8 +20,11 @@ use crate::runtime;
 use crate::scenario::Failure;
 use guest::{Client, Machine, kernel};
 use platform::block::BlockDevice;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ops::Add;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use syscall::flag::O_RDONLY;
 use vfs_server::Server;
 
@@ -34,6 +37,39 @@ pub struct CrashTest {
     pub states: usize,
     /// Points of a recovery of each at which the machine stops again.
     pub again: usize,
+}
+
+/// Disks that were looked at after crashes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Looked {
+    /// All of them.
+    pub disks: u64,
+    /// Those that a crash within a recovery has left.
+    pub in_recovery: u64,
+}
+
+// Statics are not undone with a run.
+static DISKS: AtomicU64 = AtomicU64::new(0);
+static IN_RECOVERY: AtomicU64 = AtomicU64::new(0);
+
+impl Looked {
+    /// By this process so far.
+    pub fn so_far() -> Self {
+        Self { disks: DISKS.load(Ordering::Relaxed), in_recovery: IN_RECOVERY.load(Ordering::Relaxed) }
+    }
+
+    /// Since `before`.
+    pub fn since(self, before: Self) -> Self {
+        Self { disks: self.disks - before.disks, in_recovery: self.in_recovery - before.in_recovery }
+    }
+}
+
+impl Add for Looked {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { disks: self.disks + other.disks, in_recovery: self.in_recovery + other.in_recovery }
+    }
 }
 
 /// How a disk that was in use is mounted again.
@@ -91,6 +127,7 @@ pub(super) fn check(stage: &Stage, test: CrashTest, recovery: &Recovery, rules: 
                     let (words, len) = (states.in_words(state), recovered.log.len());
                     told(failure.after(&format!("another one before event {at} of {len} of the recovery, {words}")))
                 };
+                IN_RECOVERY.fetch_add(1, Ordering::Relaxed);
                 let again = recover(stage, recovery, &second).map_err(told_again)?;
                 recovered.must_be(&again).map_err(told_again)?;
             }
@@ -111,6 +148,7 @@ fn spread(count: usize, len: usize, varied: u64) -> impl Iterator<Item = usize> 
 
 /// Mounts a disk that was in use, reads everything that has a name, and unmounts it.
 fn recover(stage: &Stage, recovery: &Recovery, image: &[u8]) -> Result<Recovered, Failure> {
+    DISKS.fetch_add(1, Ordering::Relaxed);
     let unmountable = |words: String| Failure::new("crash-unmountable", words);
     let _installed = Installed(kernel::current());
     let disk = Disk::of_bytes_logged(image.to_vec());

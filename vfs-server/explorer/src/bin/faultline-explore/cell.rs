@@ -14,6 +14,7 @@ use explorer::report::verdict::{Failed, Report, Verdict};
 use explorer::report::{diagram, requests};
 use explorer::schedule::{Mark, Schedule};
 use explorer::strategy::{self, Exhaustive, Pct, Portfolio, Random, Reduction};
+use explorer::world::crash::Looked;
 use explorer::{Explorer, Failure, Scenario, Strategy, Trace};
 use std::fs;
 use std::time::{Duration, Instant};
@@ -48,7 +49,7 @@ struct Turn {
 pub fn explore(cell: &Cell, budget: &Budget, shard: Shard, show: &mut Show) -> Result<Report> {
     let scenario = (cell.case.scenario)(cell.variant.name);
     let mut explorer = prepare(&*scenario)?;
-    let began = Instant::now();
+    let (began, looked) = (Instant::now(), Looked::so_far());
     let mut report = Report {
         experiment: cell.experiment.name.to_owned(),
         variant: cell.variant.name.to_owned(),
@@ -56,6 +57,7 @@ pub fn explore(cell: &Cell, budget: &Budget, shard: Shard, show: &mut Show) -> R
         verdict: Verdict::Clean { strategies: String::new() },
         schedules: 0,
         distinct: 0,
+        crashes: Looked::default(),
         seconds: 0.0,
         switching: class_names(&*scenario),
     };
@@ -76,6 +78,7 @@ pub fn explore(cell: &Cell, budget: &Budget, shard: Shard, show: &mut Show) -> R
         });
         report.schedules += found.progress.schedules;
         report.distinct = report.distinct.max(found.progress.distinct);
+        report.crashes = Looked::so_far().since(looked);
         report.seconds = began.elapsed().as_secs_f64();
         if !names.contains(&name) {
             names.push(name.clone());

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use explorer::report::numbers::seconds;
 use explorer::report::verdict::{Report, Verdict};
+use explorer::world::crash::Looked;
 use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
@@ -156,6 +157,7 @@ fn blank(cell: &Cell) -> Report {
         verdict: Verdict::Clean { strategies: "stopped".to_owned() },
         schedules: 0,
         distinct: 0,
+        crashes: Looked::default(),
         seconds: 0.0,
         switching: Vec::new(),
     }

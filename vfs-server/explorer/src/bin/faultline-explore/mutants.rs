@@ -17,7 +17,7 @@ pub fn run(options: &Mutants) -> Result<bool> {
         );
     }
     let escaped = hunt_all(&hunts, options.schedules)?;
-    let unsound = run_sound(&hunts, options.sound)?;
+    let (scenarios, unsound) = run_sound(&hunts, options.sound)?;
     println!();
     println!(
         "{} of {} faults caught on {} seeds within {} schedules, with at most {PREEMPTIONS} preemptions; {}",
@@ -26,7 +26,7 @@ pub fn run(options: &Mutants) -> Result<bool> {
         SEEDS.len(),
         grouped(options.schedules),
         if unsound == 0 {
-            "the sound code is clean".to_owned()
+            format!("the sound code is clean in {scenarios} scenarios after {} schedules each", grouped(options.sound))
         } else {
             format!("{unsound} scenarios fail as they are")
         }
@@ -69,8 +69,8 @@ fn in_schedules(catch: &Catch) -> String {
     if catch.failure.is_some() { grouped(catch.schedules) } else { format!(">{}", grouped(catch.schedules)) }
 }
 
-/// Runs every scenario without a fault; how many fail.
-fn run_sound(hunts: &[&Hunt], schedules: u64) -> Result<usize> {
+/// Runs every scenario without a fault; how many there are, and how many fail.
+fn run_sound(hunts: &[&Hunt], schedules: u64) -> Result<(usize, usize)> {
     let mut known = BTreeSet::new();
     let mut unsound = 0;
     for hunt in hunts.iter().filter(|hunt| known.insert((hunt.place(), hunt.variant))) {
@@ -80,5 +80,5 @@ fn run_sound(hunts: &[&Hunt], schedules: u64) -> Result<usize> {
             unsound += 1;
         }
     }
-    Ok(unsound)
+    Ok((known.len(), unsound))
 }
