@@ -21,6 +21,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use platform::block::{self, BlockDevice, SECTOR_SIZE};
+use platform::{Mutant, mutant};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -129,14 +130,18 @@ impl AtomicRegion {
         for (&sector, bytes) in &self.last {
             block::write(&*self.device, self.place + sector, bytes)?;
         }
-        block::flush(&*self.device)?;
+        if !mutant(Mutant::LogOverwrittenTooSoon) {
+            block::flush(&*self.device)?;
+        }
         self.last.clear();
         let both = contents.as_chunks().0.iter().zip(self.contents.as_chunks().0);
         let changed = (0..).zip(both).filter(|(_, (new, old))| new != old);
         let changes: Changes = changed.map(|(sector, (new, _))| (sector, *new)).collect();
         if !changes.is_empty() {
             block::write(&*self.device, LOG, &log(&changes))?;
-            block::flush(&*self.device)?;
+            if !mutant(Mutant::CommitNotFlushed) {
+                block::flush(&*self.device)?;
+            }
             self.last = changes;
             self.contents = contents;
         }

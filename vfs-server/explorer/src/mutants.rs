@@ -107,6 +107,8 @@ pub static HUNTS: &[Hunt] = &[
     migrate(Mutant::MovedFolioSkipped, "migrate-cut"),
     migrate(Mutant::MovedFolioSkipped, "migrate-fsync"),
     power(Mutant::FsyncSkipsCommit, "names"),
+    power(Mutant::LogOverwrittenTooSoon, "names"),
+    power(Mutant::CommitNotFlushed, "rename"),
     power(Mutant::RenameInTwoSteps, "rename"),
     errseq(Mutant::ErrorSampledLate, "background"),
     errseq(Mutant::ErrorToldToOne, "two-files"),

@@ -99,7 +99,7 @@ fn replace() -> Box<dyn Scenario> {
 
 fn rename() -> Box<dyn Scenario> {
     let script = script("a file takes another's name")
-        .crashes(CrashTest { points: 2, states: 2, again: 1 })
+        .crashes(CrashTest { points: 64, states: 4, again: 1 })
         .set_up(|stage: &Stage| {
             old(stage);
             must(stage.actor(0).create("new"));

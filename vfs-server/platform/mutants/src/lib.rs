@@ -93,6 +93,10 @@ mutants! {
     FsyncSkipsWriteback = "fsync-skips-writeback",
     /// fsync writes the data, and not the metadata by which it is reached.
     FsyncSkipsCommit = "fsync-skips-commit",
+    /// A commit writes over the log before what that repeats is safely in its place.
+    LogOverwrittenTooSoon = "log-overwritten-too-soon",
+    /// A commit does not wait for its log to be on the disk.
+    CommitNotFlushed = "commit-not-flushed",
     /// A rename takes the name that it replaces away in a change of its own.
     RenameInTwoSteps = "rename-in-two-steps",
     /// Truncate frees blocks that are still being written, and does not wait for the end of it.
