@@ -20,6 +20,15 @@ fn verdict(toy: &Toy, strategy: &mut dyn Strategy, schedules: u64) -> Verdict {
 
 /// Runs `strategy` to its end: kinds of outcomes, the partial orders before the clients' ends, how many ran in full.
 fn exhaust(scenario: &dyn Scenario, strategy: &mut dyn Strategy) -> (BTreeSet<String>, BTreeSet<u64>, usize) {
+    exhaust_where(scenario, strategy, |_| true)
+}
+
+/// The same of the runs that `counts`.
+fn exhaust_where(
+    scenario: &dyn Scenario,
+    strategy: &mut dyn Strategy,
+    counts: impl Fn(&Trace) -> bool,
+) -> (BTreeSet<String>, BTreeSet<u64>, usize) {
     let (mut kinds, mut orders, mut runs) = (BTreeSet::new(), BTreeSet::new(), 0);
     let mut explorer = prepare(scenario);
     while strategy.begin() {
@@ -30,6 +39,9 @@ fn exhaust(scenario: &dyn Scenario, strategy: &mut dyn Strategy) -> (BTreeSet<St
             Outcome::Passed => String::from("passed"),
             Outcome::Failed(failure) => failure.kind,
         };
+        if !counts(&trace) {
+            continue;
+        }
         runs += 1;
         assert!(runs < 500_000, "{} has too many runs for this test", scenario.name());
         kinds.insert(kind);
@@ -143,6 +155,33 @@ fn sleep_sets_see_what_full_enumeration_sees_of_the_server() {
         assert_eq!(kinds, reduced_kinds, "{name}");
         assert_eq!(orders, reduced_orders, "{name}");
         assert!(orders.len() > 1 && reduced_runs < runs, "{name}");
+    }
+}
+
+#[test]
+fn a_bounded_search_sees_every_order_within_its_bound() {
+    let toys = [
+        toys::LOST_UPDATE,
+        toys::LOCKED_UPDATE,
+        toys::ABBA,
+        toys::ABAB,
+        toys::LOST_WAKEUP,
+        toys::WAKEUP,
+        toys::STORE_BUFFER,
+        toys::FLAG_BEFORE_DATA,
+        toys::TWO_PREEMPTIONS,
+        toys::FAULT,
+    ];
+    for toy in toys {
+        for bound in 0..=3 {
+            let within = |trace: &Trace| trace.preemptions() <= bound as usize && trace.faults() <= 1;
+            let (kinds, orders, runs) = exhaust_where(&toy, &mut Exhaustive::new(Reduction::None, 1), within);
+            let mut bounded = Exhaustive::new(Reduction::Preemptions(bound), 1);
+            let (seen_kinds, seen_orders, seen_runs) = exhaust_where(&toy, &mut bounded, within);
+            println!("{}, bound {bound}: {runs} runs, {seen_runs} in full, {} orders", toy.name, orders.len());
+            assert_eq!(kinds, seen_kinds, "{}, bound {bound}", toy.name);
+            assert_eq!(orders, seen_orders, "{}, bound {bound}", toy.name);
+        }
     }
 }
 

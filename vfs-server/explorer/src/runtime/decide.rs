@@ -2,7 +2,7 @@
 
 use super::observer::{Role, Switch};
 use super::run::{MAIN, Next, Phase, RunEnd, Runtime};
-use super::trace::Decision;
+use super::trace::{Decision, mix};
 use crate::scenario::End;
 use crate::strategy::SwitchPoint;
 use platform::thread::TaskId;
@@ -67,8 +67,8 @@ impl Runtime {
             candidates = self.candidates();
         }
         let current = current.filter(|&task| candidates >> task & 1 == 1);
-        let at =
-            SwitchPoint { ready: candidates, current: current.map(|task| task as u8), last: self.last.get() as u8 };
+        let current_task = current.map(|task| task as u8);
+        let mut at = SwitchPoint { ready: candidates, current: current_task, last: self.last.get() as u8, past: 0 };
         if self.undisturbed.get() {
             let task = at.default_task();
             return self.picked(task, current, None);
@@ -76,6 +76,9 @@ impl Runtime {
         let alone = candidates.is_power_of_two();
         if alone && !self.steps_wanted.get() {
             return self.picked(candidates.trailing_zeros() as u8, current, None);
+        }
+        if self.past_wanted.get() {
+            at.past = self.past();
         }
         let Some(task) = self.strategy(|strategy| strategy.pick(&at)).flatten() else {
             return Next::end(RunEnd::Pruned);
@@ -87,6 +90,20 @@ impl Runtime {
         let mut decisions = self.decisions.borrow_mut();
         decisions.push(Decision::Switch { task, current: at.current, ready: candidates });
         self.picked(task, current, Some(decisions.len() - 1))
+    }
+
+    /// Names the state that the run is in: what happened, in which order as far as that can matter, what
+    /// time it is, and who lets whom go first.
+    fn past(&self) -> u64 {
+        let order = self.order.borrow().finish(self.tasks.borrow().len());
+        let mut past = mix(order, self.now_ns.get());
+        let mut left = self.giving_way.get();
+        while left != 0 {
+            let task = left.trailing_zeros() as usize;
+            left &= left - 1;
+            past = mix(mix(past, task as u64), self.gives_way_to[task].get());
+        }
+        past
     }
 
     #[inline]

@@ -41,3 +41,4 @@ pub use calls::{
 pub use observer::{Observer, Role, Switch};
 pub use session::Explorer;
 pub use trace::{ChoiceKind, Decision, Footprint, KnownOrders, Trace};
+pub(crate) use trace::{Itself, mix};

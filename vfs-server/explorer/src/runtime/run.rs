@@ -118,6 +118,8 @@ pub(crate) struct Runtime {
     pub(super) footprint: RefCell<Footprint>,
     /// Whether the strategy wants to hear of every step.
     pub(super) steps_wanted: Cell<bool>,
+    /// Whether the strategy wants to recognise states.
+    pub(super) past_wanted: Cell<bool>,
     pub(super) steps: Cell<u64>,
     pub(super) accesses: Cell<u64>,
     pub(super) decisions: RefCell<Vec<Decision>>,
@@ -160,6 +162,7 @@ impl Runtime {
             order: RefCell::new(Order::new()),
             footprint: RefCell::default(),
             steps_wanted: Cell::new(false),
+            past_wanted: Cell::new(false),
             steps: Cell::new(0),
             accesses: Cell::new(0),
             decisions: RefCell::default(),
@@ -245,6 +248,7 @@ impl Runtime {
 
     fn begin(&self, strategy: &mut dyn Strategy, observer: Option<&mut (dyn Observer + '_)>) {
         self.steps_wanted.set(strategy.wants_steps());
+        self.past_wanted.set(strategy.wants_past());
         // SAFETY: only lifetimes are erased; both are used within this run and its check, while the
         // caller's borrows last, and [`Self::finish`] forgets them.
         unsafe {

@@ -5,13 +5,19 @@
 //! Runs with few deviations (preemptions and injected faults together) come before those with more, so
 //! the first failure has the fewest that any has.
 //!
+//! Of runs that come to the same state (the same partial order of accesses so far, and the same task
+//! running) with as much left to spend, one goes on: the others would see nothing new (happens-before
+//! caching, in the same paper).
+//!
 //! *Sleep sets* (Godefroid 1996) leave out runs that differ only in the order of independent steps.
 //! They are sound only without a bound on preemptions (the one run that is kept may be the one that
 //! exceeds it), so it is the one or the other.
 
 use super::{Strategy, SwitchPoint};
-use crate::runtime::{ChoiceKind, Footprint, Trace};
+use crate::runtime::{ChoiceKind, Footprint, Itself, Trace, mix};
 use crate::scenario::Outcome;
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 
 /// What limits the runs, or leaves some out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +63,31 @@ pub struct Exhaustive {
     asleep: Vec<Asleep>,
     /// Spare, to keep its memory.
     spare: Vec<Asleep>,
+    /// Within the bound on deviations: states from which all was tried, or is about to be.
+    seen: HashMap<u64, Spent, BuildHasherDefault<Itself>>,
+    /// Whether that bound, and no other, has left something out.
+    cut: bool,
+}
+
+/// What runs had spent when they came to a state: a bit for each number of preemptions and faults.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spent(u64);
+
+impl Spent {
+    /// Numbers below this one have bits.
+    const EACH: u32 = 8;
+
+    /// Whether a run had spent no more than this; notes this one. What has no bit is never known.
+    fn was_less(&mut self, preemptions: u32, faults: u32) -> bool {
+        if preemptions >= Self::EACH || faults >= Self::EACH {
+            return false;
+        }
+        let upto_faults = (2u64 << faults) - 1;
+        let no_more = (0..=preemptions).fold(0, |bits, row| bits | upto_faults << (row * Self::EACH));
+        let known = self.0 & no_more != 0;
+        self.0 |= 1 << (preemptions * Self::EACH + faults);
+        known
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -117,6 +148,8 @@ impl Exhaustive {
             exhausted: false,
             asleep: Vec::new(),
             spare: Vec::new(),
+            seen: HashMap::default(),
+            cut: false,
         }
     }
 
@@ -190,6 +223,16 @@ impl Exhaustive {
         false
     }
 
+    /// Whether all that can follow is tried elsewhere.
+    fn is_known(&mut self, at: &SwitchPoint, preemptions: u32, faults: u32) -> bool {
+        let shared_out = preemptions == 0 && faults == 0 && self.shard.of > 1;
+        if shared_out || !self.wants_past() {
+            return false;
+        }
+        let state = mix(mix(at.past, at.ready), at.current.map_or(0, |task| u64::from(task) + 1));
+        self.seen.entry(state).or_default().was_less(preemptions, faults)
+    }
+
     fn spent(&self) -> (u32, u32) {
         self.nodes[..self.depth].last().map_or((0, 0), Node::spent)
     }
@@ -214,8 +257,10 @@ impl Strategy for Exhaustive {
             return true;
         }
         match self.reduction {
-            Reduction::Preemptions(most) if self.deviations < most + self.faults => {
+            Reduction::Preemptions(most) if self.cut && self.deviations < most + self.faults => {
                 self.deviations += 1;
+                self.seen.clear();
+                self.cut = false;
                 true
             }
             _ => {
@@ -233,6 +278,13 @@ impl Strategy for Exhaustive {
             return Some(*task);
         }
         let (preemptions, faults) = self.spent();
+        if self.is_known(at, preemptions, faults) {
+            return None;
+        }
+        if let Reduction::Preemptions(most) = self.reduction {
+            let others = at.current.is_some_and(|current| at.ready & !(1 << current) != 0);
+            self.cut |= others && preemptions < most && preemptions + faults >= self.deviations;
+        }
         let mut node = Node::Switch {
             at: *at,
             tried: 0,
@@ -263,6 +315,9 @@ impl Strategy for Exhaustive {
             return *value;
         }
         let (preemptions, faults) = self.spent();
+        if let (Reduction::Preemptions(_), ChoiceKind::Fault) = (self.reduction, kind) {
+            self.cut |= faults < self.faults && preemptions + faults >= self.deviations;
+        }
         self.nodes.push(Node::Choice { value: 0, n, kind, preemptions, faults });
         self.depth += 1;
         0
@@ -270,6 +325,10 @@ impl Strategy for Exhaustive {
 
     fn wants_steps(&self) -> bool {
         self.reduction == Reduction::SleepSets
+    }
+
+    fn wants_past(&self) -> bool {
+        matches!(self.reduction, Reduction::Preemptions(_))
     }
 
     fn step(&mut self, stepped_task: u8, footprint: &Footprint) {

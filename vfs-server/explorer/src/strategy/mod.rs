@@ -36,6 +36,9 @@ pub struct SwitchPoint {
     pub current: Option<u8>,
     /// The one that ran last (a number beyond all tasks at the start).
     pub last: u8,
+    /// Names the partial order of all that has happened: runs that have come here with the same one
+    /// are in the same state. 0 unless [`Strategy::wants_past`].
+    pub past: u64,
 }
 
 impl SwitchPoint {
@@ -81,6 +84,10 @@ pub trait Strategy {
     fn choose(&mut self, n: u32, site: &'static str, kind: ChoiceKind) -> u32;
     /// Whether [`Strategy::step`] is to be called and every switch point asked for.
     fn wants_steps(&self) -> bool {
+        false
+    }
+    /// Whether [`SwitchPoint::past`] is to be known.
+    fn wants_past(&self) -> bool {
         false
     }
     /// A task did a step.

@@ -62,6 +62,10 @@ impl Strategy for Portfolio {
         self.strategies[self.turn].wants_steps()
     }
 
+    fn wants_past(&self) -> bool {
+        self.strategies[self.turn].wants_past()
+    }
+
     fn step(&mut self, task: u8, footprint: &Footprint) {
         self.now().step(task, footprint);
     }
