@@ -58,6 +58,10 @@ const QUICK: [&str; 4] = ["--schedules", "60000", "--jobs", "2"];
 /// The hunt for the seeded defects; the code without them is explored for so many schedules a scenario.
 const HUNTS: [&str; 3] = ["mutants", "--sound", "10000"];
 
+/// The protocols that must hold in every schedule of their small scenarios with at most two preemptions.
+const EXHAUSTED: [&str; 8] =
+    ["--exhaust", "--variant", "shared-inode-lock", "--variant", "latched", "--brief", "--jobs", "2"];
+
 /// The explorer's own tests that do not explore for long.
 const TESTS: [&str; 12] = [
     "--lib",
@@ -105,6 +109,9 @@ pub fn check(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
     let status = command(workspace, &program)?.args(["matrix", "--brief"]).args(QUICK).status()?;
     let expected = if status.success() { Ok(()) } else { Err(anyhow!("not all is as expected; see the table above")) };
     tally.check("explorer: matrix", expected);
+    let status = command(workspace, &program)?.arg("matrix").args(EXHAUSTED).status()?;
+    let exhausted = if status.success() { Ok(()) } else { Err(anyhow!("not all is exhausted; see the table above")) };
+    tally.check("explorer: the fixed protocols, exhausted", exhausted);
     let faulty = compile(workspace, Build::Mutants)?;
     let status = command(workspace, &faulty)?.args(HUNTS).status()?;
     let caught = if status.success() { Ok(()) } else { Err(anyhow!("not every fault is caught; see the table above")) };

@@ -59,7 +59,7 @@ pub static EXPERIMENT: Experiment = Experiment {
             summary: "K10: pages of a writer's buffer are missing now and then; another client writes",
             scenario: missing_buffer,
             breaks: &[("inode-lock", MIXED), ("lockless", MIXED)],
-            size: Size::Mix,
+            size: Size::Small,
         },
         Case {
             name: "position",
@@ -87,14 +87,14 @@ pub static EXPERIMENT: Experiment = Experiment {
             summary: "two writes of one folio and an fsync: what comes after the copy is written later",
             scenario: writeback,
             breaks: &[],
-            size: Size::Mix,
+            size: Size::Small,
         },
         Case {
             name: "append-writeback",
             summary: "an append and an fsync of the folio with the end of the file",
             scenario: append_writeback,
             breaks: &[],
-            size: Size::Mix,
+            size: Size::Small,
         },
         Case {
             name: "reclaim",
@@ -108,7 +108,7 @@ pub static EXPERIMENT: Experiment = Experiment {
             summary: "two writes to a hole, one of which finds no space",
             scenario: no_space,
             breaks: &[],
-            size: Size::Mix,
+            size: Size::Small,
         },
         Case {
             name: "extend",

@@ -7,8 +7,8 @@
 
 use super::{Case, Experiment, Size, Variant};
 use crate::oracle::{Data, Stamp};
-use crate::scenario::{End, Failure, Scenario};
-use crate::world::{Script, Stage, file_systems, protocol_classes};
+use crate::scenario::{End, Failure, FaultSites, Scenario};
+use crate::world::{Actor, Script, Stage, file_systems, protocol_classes};
 use fs_ext4inline::{Access, Options};
 use platform::lockdep::EXTENT_TREE;
 use vfs_server::fs::{Inode, ReaddirControl};
@@ -37,8 +37,15 @@ pub static EXPERIMENT: Experiment = Experiment {
     cases: &[
         Case {
             name: "full-disk",
-            summary: "one client overwrites an inline file, another stores through a mapping; a third frees a block",
+            summary: "one client frees a block and overwrites an inline file, another stores through a mapping",
             scenario: full_disk,
+            breaks: &[("mkwrite-unlocked", &[Failure::BUG])],
+            size: Size::Small,
+        },
+        Case {
+            name: "full-disk-free",
+            summary: "one client overwrites an inline file, another stores through a mapping; a third frees a block",
+            scenario: full_disk_free,
             breaks: &[("mkwrite-unlocked", &[Failure::BUG])],
             size: Size::Mix,
         },
@@ -68,6 +75,13 @@ pub static EXPERIMENT: Experiment = Experiment {
             summary: "a write whose copy faults under the inode lock, as Linux's does; a store; one worker for faults",
             scenario: pool,
             breaks: &[("mkwrite-unlocked", &[Failure::BUG]), ("mkwrite-inode-lock", &[Failure::DEADLOCK])],
+            size: Size::Small,
+        },
+        Case {
+            name: "pool-reclaim",
+            summary: "the same, and reclaim takes the pages of both meanwhile",
+            scenario: pool_reclaim,
+            breaks: &[("mkwrite-unlocked", &[Failure::BUG]), ("mkwrite-inode-lock", &[Failure::DEADLOCK])],
             size: Size::Mix,
         },
         Case {
@@ -84,6 +98,8 @@ const FILE: &str = "a";
 /// What is written from a mapping.
 const SOURCE: &str = "b";
 const PAGE: u64 = 4096;
+/// An allocation may find no block, whatever is free.
+const NO_BLOCK: FaultSites = FaultSites::Only(&["ext4 allocate block"]);
 /// Bytes that the file has at first: a part in `i_block`, a part in `system.data`.
 const LENGTH: u64 = 80;
 
@@ -145,6 +161,12 @@ fn mapped_file(stage: &Stage, mapping: usize) {
     }
 }
 
+/// A block that can be given back.
+fn spare_block(spare: &Actor) {
+    spare.create("spare").unwrap_or_else(|errno| panic!("create: errno {errno}"));
+    spare.write("spare", 0, 512).unwrap_or_else(|errno| panic!("write: errno {errno}"));
+}
+
 /// Takes every block that an ordinary allocation can get.
 fn fill(stage: &Stage) {
     let client = stage.observer().client();
@@ -170,13 +192,29 @@ fn fill(stage: &Stage) {
     }
 }
 
+/// Two clients: what there is of room comes from the one that writes.
 fn full_disk(variant: &str) -> Box<dyn Scenario> {
     let script = script("write against store on a full disk", variant)
+        .settings(|settings| settings.faults = NO_BLOCK)
         .set_up(|stage| {
             mapped_file(stage, 1);
-            let spare = stage.actor(2);
-            spare.create("spare").unwrap_or_else(|errno| panic!("create: errno {errno}"));
-            spare.write("spare", 0, 512).unwrap_or_else(|errno| panic!("write: errno {errno}"));
+            spare_block(stage.actor(0));
+            fill(stage);
+        })
+        .client("free, write", |me| {
+            _ = me.truncate("spare", 0);
+            _ = me.write(FILE, 8, 16);
+        })
+        .client("store", |me| _ = me.store(FILE, 64))
+        .check(blocks_add_up);
+    Box::new(script)
+}
+
+fn full_disk_free(variant: &str) -> Box<dyn Scenario> {
+    let script = script("write against store on a full disk, and room", variant)
+        .set_up(|stage| {
+            mapped_file(stage, 1);
+            spare_block(stage.actor(2));
             fill(stage);
         })
         .client("write", |me| _ = me.write(FILE, 8, 16))
@@ -210,27 +248,47 @@ fn outgrow(variant: &str) -> Box<dyn Scenario> {
     Box::new(script)
 }
 
-/// The writer's bytes are in its mapping of another file, which reclaim takes away. The fault that brings
-/// them back needs a worker; the only one for faults may be converting the file that is written.
+/// The writer's bytes are in its mapping of another file, of which no page is there. The fault that brings it
+/// needs a worker; the only one for faults may be converting the file that is written.
 fn pool(variant: &str) -> Box<dyn Scenario> {
     let script = script("write from a mapping against store", variant)
         .options("copy=faulting,fault_workers=1")
         .set_up(|stage| {
             mapped_file(stage, 1);
+            mapped_source(stage.actor(0));
+        })
+        .client("write", write_from_mapping)
+        .client("store", |me| _ = me.store(FILE, 64));
+    Box::new(script)
+}
+
+/// The same with the page there at first, until reclaim takes it: and with it that of the file.
+fn pool_reclaim(variant: &str) -> Box<dyn Scenario> {
+    let script = script("write from a mapping against store and reclaim", variant)
+        .options("copy=faulting,fault_workers=1")
+        .set_up(|stage| {
+            mapped_file(stage, 1);
             let writer = stage.actor(0);
-            writer.create(SOURCE).unwrap_or_else(|errno| panic!("create: errno {errno}"));
-            writer.write(SOURCE, 0, PAGE).unwrap_or_else(|errno| panic!("write: errno {errno}"));
-            writer.map(SOURCE, 1).unwrap_or_else(|errno| panic!("mmap: errno {errno}"));
+            mapped_source(writer);
             writer.load(SOURCE, 0).unwrap_or_else(|errno| panic!("load: errno {errno}"));
         })
-        .client("write", |me| {
-            // Set-up's second write.
-            let Some(stamp) = Stamp::new(2) else { return };
-            _ = me.write_from(FILE, 0, 16, (SOURCE, 0), Data::of(stamp));
-        })
+        .client("write", write_from_mapping)
         .client("store", |me| _ = me.store(FILE, 64))
         .task("reclaim", |stage| _ = stage.drop_caches());
     Box::new(script)
+}
+
+/// A page that its writer maps and has not looked at.
+fn mapped_source(writer: &Actor) {
+    writer.create(SOURCE).unwrap_or_else(|errno| panic!("create: errno {errno}"));
+    writer.write(SOURCE, 0, PAGE).unwrap_or_else(|errno| panic!("write: errno {errno}"));
+    writer.map(SOURCE, 1).unwrap_or_else(|errno| panic!("mmap: errno {errno}"));
+}
+
+fn write_from_mapping(me: &Actor) {
+    // Set-up's second write.
+    let Some(stamp) = Stamp::new(2) else { return };
+    _ = me.write_from(FILE, 0, 16, (SOURCE, 0), Data::of(stamp));
 }
 
 fn mix(variant: &str) -> Box<dyn Scenario> {

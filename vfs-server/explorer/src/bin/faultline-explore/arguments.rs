@@ -115,6 +115,13 @@ pub struct Matrix {
     /// Only these experiments.
     #[arg(long = "only", value_name = "NAME")]
     pub only: Vec<String>,
+    /// Only these protocol variants.
+    #[arg(long = "variant", value_name = "V")]
+    pub variants: Vec<String>,
+    /// Run small scenarios that must be clean, and run all of their schedules with at most two preemptions:
+    /// what is not exhausted within its budget is not as expected.
+    #[arg(long)]
+    pub exhaust: bool,
     /// Only the table, without the diagrams of the failures.
     #[arg(long)]
     pub brief: bool,

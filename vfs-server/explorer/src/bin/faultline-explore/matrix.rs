@@ -1,12 +1,13 @@
 //! `matrix`: every variant of every experiment, and whether each does what is expected of it.
 
-use crate::arguments::Matrix;
+use crate::arguments::{Matrix, Strategy};
 use crate::explore::{Budget, cell_parts, show_failure};
 use crate::jobs;
 use crate::progress::Show;
 use crate::selection::{Cell, select};
-use anyhow::Result;
-use explorer::experiments::ALL;
+use crate::suggest::unknown;
+use anyhow::{Result, bail};
+use explorer::experiments::{ALL, Size};
 use explorer::report::numbers::{grouped, seconds};
 use explorer::report::verdict::{Report, Verdict};
 use std::fmt::Write;
@@ -15,15 +16,33 @@ use std::time::{Duration, Instant};
 /// Seconds for a cell, if nothing else is said.
 const TIME: Duration = Duration::from_secs(10);
 
+/// Seconds for a cell that must be exhausted, if nothing else is said: many times what it takes.
+const TIME_TO_EXHAUST: Duration = Duration::from_secs(120);
+
+/// What a cell must come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Demand {
+    /// What the experiment says of it: to break, or to be clean.
+    AsKnown,
+    /// To be clean in every schedule within the bound.
+    Exhausted,
+}
+
 /// Explores all cells; whether every one is as expected.
 ///
 /// # Errors
 /// A process cannot be started, or an experiment is not known.
 pub fn run(options: &Matrix) -> Result<bool> {
     let began = Instant::now();
-    let cells = cells(&options.only)?;
-    let time = options.time.or(options.schedules.is_none().then_some(TIME));
-    let budget = Budget { time, schedules: options.schedules, save: options.save.clone(), ..Budget::default() };
+    let demand = if options.exhaust { Demand::Exhausted } else { Demand::AsKnown };
+    let cells = cells(options, demand)?;
+    let (strategy, unlimited) = match demand {
+        Demand::AsKnown => (Strategy::Auto, TIME),
+        Demand::Exhausted => (Strategy::Pb, TIME_TO_EXHAUST),
+    };
+    let time = options.time.or(options.schedules.is_none().then_some(unlimited));
+    let save = options.save.clone();
+    let budget = Budget { strategy, time, schedules: options.schedules, save, ..Budget::default() };
     let parts: Vec<_> =
         cells.iter().enumerate().flat_map(|(index, cell)| cell_parts(index, cell, &budget, 1)).collect();
     let mut reports: Vec<Option<Report>> = cells.iter().map(|_| None).collect();
@@ -37,12 +56,12 @@ pub fn run(options: &Matrix) -> Result<bool> {
     })?;
     show.finish();
     let rows: Vec<_> = cells.iter().zip(reports.into_iter().flatten()).collect();
-    let good = rows.iter().all(|(cell, report)| judge(cell, report).is_ok());
+    let good = rows.iter().all(|(cell, report)| judge(demand, cell, report).is_ok());
     if options.json {
         println!("{}", serde_json::to_string_pretty(&rows.iter().map(|(_, report)| report).collect::<Vec<_>>())?);
     } else {
-        print!("{}", table(&rows));
-        let unexpected = rows.iter().filter(|(cell, report)| judge(cell, report).is_err()).count();
+        print!("{}", table(demand, &rows));
+        let unexpected = rows.iter().filter(|(cell, report)| judge(demand, cell, report).is_err()).count();
         let total = format!("{} cells in {}", rows.len(), seconds(began.elapsed().as_secs_f64()));
         match unexpected {
             0 => println!("\nall as expected: {total}"),
@@ -57,8 +76,8 @@ pub fn run(options: &Matrix) -> Result<bool> {
 const LIMITS: &str = "\
 Under sequential consistency; \"exhausted\" holds for the scenario and its bound, \"clean\" for the sample only.";
 
-fn cells(only: &[String]) -> Result<Vec<Cell>> {
-    let names: Vec<_> = match only {
+fn cells(options: &Matrix, demand: Demand) -> Result<Vec<Cell>> {
+    let names: Vec<_> = match &options.only[..] {
         [] => ALL.iter().map(|experiment| experiment.name).collect(),
         only => only.iter().map(String::as_str).collect(),
     };
@@ -66,21 +85,33 @@ fn cells(only: &[String]) -> Result<Vec<Cell>> {
     for name in names {
         cells.extend(select(name, None, None)?);
     }
+    let mut variants = cells.iter().map(|cell| cell.variant.name);
+    if let Some(none) = options.variants.iter().find(|wanted| !variants.clone().any(|name| name == **wanted)) {
+        bail!(unknown("variant", none, &mut variants));
+    }
+    cells.retain(|cell| {
+        let is_wanted =
+            options.variants.is_empty() || options.variants.iter().any(|wanted| wanted == cell.variant.name);
+        let can_be = cell.case.size == Size::Small && cell.expected().is_empty();
+        is_wanted && (demand == Demand::AsKnown || can_be)
+    });
     Ok(cells)
 }
 
-/// Whether a cell came out as expected; if not, what was expected.
-fn judge(cell: &Cell, report: &Report) -> Result<(), String> {
-    match (&report.verdict, cell.expected()) {
-        (Verdict::Clean { .. } | Verdict::Exhausted { .. }, []) => Ok(()),
-        (Verdict::Failed(failed), kinds) if kinds.contains(&failed.kind.as_str()) => Ok(()),
-        (_, []) => Err("must be clean".to_owned()),
-        (_, kinds) => Err(format!("must break: {}", kinds.join(" or "))),
+/// Whether a cell came out as it must; if not, what was expected.
+fn judge(demand: Demand, cell: &Cell, report: &Report) -> Result<(), String> {
+    match (demand, &report.verdict, cell.expected()) {
+        (Demand::Exhausted, Verdict::Exhausted { .. }, _) => Ok(()),
+        (Demand::Exhausted, _, _) => Err("must be exhausted".to_owned()),
+        (Demand::AsKnown, Verdict::Clean { .. } | Verdict::Exhausted { .. }, []) => Ok(()),
+        (Demand::AsKnown, Verdict::Failed(failed), kinds) if kinds.contains(&failed.kind.as_str()) => Ok(()),
+        (Demand::AsKnown, _, []) => Err("must be clean".to_owned()),
+        (Demand::AsKnown, _, kinds) => Err(format!("must break: {}", kinds.join(" or "))),
     }
 }
 
 /// The table: an experiment's name above its rows, a variant's before its scenarios.
-fn table(rows: &[(&Cell, Report)]) -> String {
+fn table(demand: Demand, rows: &[(&Cell, Report)]) -> String {
     let widest = |text: fn(&Cell) -> &'static str| rows.iter().map(|(cell, _)| text(cell).len()).max().unwrap_or(0);
     let variants = widest(|cell| cell.variant.name);
     let cases = widest(|cell| cell.case.name);
@@ -94,7 +125,8 @@ fn table(rows: &[(&Cell, Report)]) -> String {
         let name = if cell.variant.name == variant { "" } else { cell.variant.name };
         variant = cell.variant.name;
         let verdict = short(&report.verdict);
-        let mark = judge(cell, report).err().map(|expected| format!("  UNEXPECTED: {expected}")).unwrap_or_default();
+        let mark =
+            judge(demand, cell, report).err().map(|expected| format!("  UNEXPECTED: {expected}")).unwrap_or_default();
         let run = format!("{:>11} schedules {:>7}", grouped(report.schedules), seconds(report.seconds));
         let _ = writeln!(text, "  {name:variants$}  {:cases$}  {verdict:20}{run}{mark}", cell.case.name);
     }
