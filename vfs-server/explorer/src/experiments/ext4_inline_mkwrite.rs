@@ -10,6 +10,7 @@ use crate::oracle::{Data, Stamp};
 use crate::scenario::{End, Failure, FaultSites, Scenario};
 use crate::world::{Actor, Script, Stage, file_systems, protocol_classes};
 use fs_ext4inline::{Access, Options};
+use pager_abi::server_verb::ServerVerb;
 use platform::lockdep::EXTENT_TREE;
 use vfs_server::fs::{Inode, ReaddirControl};
 
@@ -79,7 +80,7 @@ pub static EXPERIMENT: Experiment = Experiment {
         },
         Case {
             name: "pool-reclaim",
-            summary: "the same, and reclaim takes the pages of both meanwhile",
+            summary: "the same, with reclaim as a task of its own",
             scenario: pool_reclaim,
             breaks: &[("mkwrite-unlocked", &[Failure::BUG]), ("mkwrite-inode-lock", &[Failure::DEADLOCK])],
             size: Size::Mix,
@@ -98,6 +99,8 @@ const FILE: &str = "a";
 /// What is written from a mapping.
 const SOURCE: &str = "b";
 const PAGE: u64 = 4096;
+/// Nothing fails.
+const NOTHING: FaultSites = FaultSites::Only(&[]);
 /// An allocation may find no block, whatever is free.
 const NO_BLOCK: FaultSites = FaultSites::Only(&["ext4 allocate block"]);
 /// Bytes that the file has at first: a part in `i_block`, a part in `system.data`.
@@ -248,41 +251,37 @@ fn outgrow(variant: &str) -> Box<dyn Scenario> {
     Box::new(script)
 }
 
-/// The writer's bytes are in its mapping of another file, of which no page is there. The fault that brings it
-/// needs a worker; the only one for faults may be converting the file that is written.
+/// The writer's bytes are in its mapping of another file, of which the other client takes the page away. The fault
+/// that brings it back needs a worker; the only one for faults may be converting the file that is written.
 fn pool(variant: &str) -> Box<dyn Scenario> {
-    let script = script("write from a mapping against store", variant)
-        .options("copy=faulting,fault_workers=1")
-        .set_up(|stage| {
-            mapped_file(stage, 1);
-            mapped_source(stage.actor(0));
-        })
+    let script = script_of_pool("write from a mapping against store", variant)
+        .settings(|settings| settings.faults = NOTHING)
         .client("write", write_from_mapping)
-        .client("store", |me| _ = me.store(FILE, 64));
+        .client("reclaim, store", |me| {
+            _ = me.client().call(0, [ServerVerb::DropCaches as u64, 0, 0], 0);
+            _ = me.store(FILE, 64);
+        });
     Box::new(script)
 }
 
-/// The same with the page there at first, until reclaim takes it: and with it that of the file.
+/// The same with reclaim at any moment: it may also take the page that is being stored to.
 fn pool_reclaim(variant: &str) -> Box<dyn Scenario> {
-    let script = script("write from a mapping against store and reclaim", variant)
-        .options("copy=faulting,fault_workers=1")
-        .set_up(|stage| {
-            mapped_file(stage, 1);
-            let writer = stage.actor(0);
-            mapped_source(writer);
-            writer.load(SOURCE, 0).unwrap_or_else(|errno| panic!("load: errno {errno}"));
-        })
+    let script = script_of_pool("write from a mapping against store and reclaim", variant)
         .client("write", write_from_mapping)
         .client("store", |me| _ = me.store(FILE, 64))
         .task("reclaim", |stage| _ = stage.drop_caches());
     Box::new(script)
 }
 
-/// A page that its writer maps and has not looked at.
-fn mapped_source(writer: &Actor) {
-    writer.create(SOURCE).unwrap_or_else(|errno| panic!("create: errno {errno}"));
-    writer.write(SOURCE, 0, PAGE).unwrap_or_else(|errno| panic!("write: errno {errno}"));
-    writer.map(SOURCE, 1).unwrap_or_else(|errno| panic!("mmap: errno {errno}"));
+fn script_of_pool(name: &str, variant: &str) -> Script {
+    script(name, variant).options("copy=faulting,fault_workers=1").set_up(|stage| {
+        mapped_file(stage, 1);
+        let writer = stage.actor(0);
+        writer.create(SOURCE).unwrap_or_else(|errno| panic!("create: errno {errno}"));
+        writer.write(SOURCE, 0, PAGE).unwrap_or_else(|errno| panic!("write: errno {errno}"));
+        writer.map(SOURCE, 1).unwrap_or_else(|errno| panic!("mmap: errno {errno}"));
+        writer.load(SOURCE, 0).unwrap_or_else(|errno| panic!("load: errno {errno}"));
+    })
 }
 
 fn write_from_mapping(me: &Actor) {
