@@ -17,7 +17,7 @@ use platform::block::SECTOR_SIZE;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use syscall::flag::{O_CREAT, O_RDONLY, O_RDWR};
-use vfs_server::fs::Access;
+use vfs_server::fs::{Access, SyncMode};
 use vfs_server::{Config, Server};
 
 const GRANULE: usize = 512;
@@ -236,6 +236,8 @@ fn examine(image: Vec<u8>, cut: usize, stories: &BTreeMap<&'static str, Story>) 
     assert!(problems(image.clone()).iter().all(left_behind), "cut after {cut}: {:?}", problems(image));
     let disk = Arc::new(MemoryDisk::new(image));
     let fs = mount(disk.clone(), Access::ReadWrite).unwrap_or_else(|error| panic!("cut after {cut}: {error}"));
+    // As the server does it.
+    fs.sync(SyncMode::Wait).unwrap();
     fs.unmount().unwrap();
     // Clean by now: no orphans, no bytes behind the ends.
     assert!(problems(disk.content()).is_empty(), "cut after {cut}, recovered: {:?}", problems(disk.content()));
