@@ -1,6 +1,8 @@
 //! What can go wrong: one [`Corrupt`] kind for each check of what a disk says, so that a test (and a
 //! reader of a log) can name it.
 
+use alloc::string::ToString;
+use platform::block::IoError;
 use thiserror::Error;
 
 /// Result of this crate.
@@ -22,8 +24,8 @@ pub enum Error {
     #[error("not clean: e2fsck must check it before it is written")]
     NotClean,
     /// The block device failed.
-    #[error("I/O error")]
-    Io,
+    #[error("I/O error: {0}")]
+    Io(IoError),
     /// No free block.
     #[error("no free block")]
     NoSpace,
@@ -222,7 +224,42 @@ pub enum Corrupt {
 
 impl From<vfs_server::Error> for Error {
     /// What the buffer cache says: it knows no error but those of the disk.
-    fn from(_: vfs_server::Error) -> Self {
-        Self::Io
+    fn from(error: vfs_server::Error) -> Self {
+        match error {
+            vfs_server::Error::Io(cause) => Self::Io(cause),
+            vfs_server::Error::NoMemory => Self::Io(IoError::NoMemory),
+            _ => Self::Io(IoError::Device),
+        }
+    }
+}
+
+impl From<IoError> for Error {
+    fn from(cause: IoError) -> Self {
+        Self::Io(cause)
+    }
+}
+
+impl From<Error> for vfs_server::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Corrupt(kind) => Self::Corrupt(kind.to_string()),
+            Error::Unsupported(_) | Error::NeedsRecovery | Error::NotClean => Self::Unsupported(error.to_string()),
+            Error::Io(cause) => Self::Io(cause),
+            Error::NoSpace | Error::NoInodes => Self::NoSpace,
+            Error::NotFound => Self::NotFound,
+            Error::NoAttribute => Self::NoData,
+            Error::Exists => Self::Exists,
+            Error::NotEmpty => Self::NotEmpty,
+            Error::NotDirectory => Self::NotDirectory,
+            Error::IsDirectory => Self::IsDirectory,
+            Error::NameTooLong => Self::NameTooLong,
+            Error::TooManyLinks => Self::TooManyLinks,
+            Error::FileTooBig => Self::FileTooBig,
+            Error::ReadOnly => Self::ReadOnly,
+            Error::Invalid => Self::Invalid("not for this inode"),
+            Error::Stale => Self::Stale,
+            Error::NotPermitted => Self::NotPermitted,
+            Error::Bug(what) => Self::Bug(what),
+        }
     }
 }

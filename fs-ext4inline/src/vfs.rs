@@ -3,14 +3,14 @@
 
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use platform::block::BlockDevice;
 use platform::thread::realtime_ns;
 use platform::{Mutant, mutant};
-use vfs_server::error::{Error as VfsError, Result as VfsResult};
+use vfs_server::error::Result as VfsResult;
 use vfs_server::fs::*;
 
 use crate::dir::{self, Walk};
@@ -53,31 +53,6 @@ pub fn mount(device: Arc<dyn BlockDevice>, access: Access, options: Options) -> 
 fn now() -> Timestamp {
     let now = realtime_ns();
     Timestamp { seconds: (now / 1_000_000_000) as i64, nanoseconds: (now % 1_000_000_000) as u32 }
-}
-
-impl From<Error> for VfsError {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Corrupt(kind) => Self::Corrupt(kind.to_string()),
-            Error::Unsupported(_) | Error::NeedsRecovery | Error::NotClean => Self::Unsupported(error.to_string()),
-            Error::Io => Self::Io(platform::block::IoError::Device),
-            Error::NoSpace | Error::NoInodes => Self::NoSpace,
-            Error::NotFound => Self::NotFound,
-            Error::NoAttribute => Self::NoData,
-            Error::Exists => Self::Exists,
-            Error::NotEmpty => Self::NotEmpty,
-            Error::NotDirectory => Self::NotDirectory,
-            Error::IsDirectory => Self::IsDirectory,
-            Error::NameTooLong => Self::NameTooLong,
-            Error::TooManyLinks => Self::TooManyLinks,
-            Error::FileTooBig => Self::FileTooBig,
-            Error::ReadOnly => Self::ReadOnly,
-            Error::Invalid => Self::Invalid("not for this inode"),
-            Error::Stale => Self::Stale,
-            Error::NotPermitted => Self::NotPermitted,
-            Error::Bug(what) => Self::Bug(what),
-        }
-    }
 }
 
 fn to_kind(kind: FileType) -> FileKind {

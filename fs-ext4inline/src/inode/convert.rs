@@ -66,7 +66,7 @@ impl Ext4Inode {
     pub(crate) fn write_first_block(&self, block: u64, contents: &[u8]) -> Result<()> {
         let mut bytes = vec![0; self.block_size() as usize];
         bytes[..contents.len()].copy_from_slice(contents);
-        self.volume.buffers.write_through(block, &mut bytes).map_err(|_| Error::Io)
+        Ok(self.volume.buffers.write_through(block, &mut bytes)?)
     }
 
     /// Replaces inline contents, or nothing, by one block of the disk that is filled already. The

@@ -119,7 +119,7 @@ impl Volume {
             return Err(Error::ReadOnly);
         }
         let mut raw = [0; size_of::<RawSuperBlock>()];
-        block::read(&*device, SUPERBLOCK_OFFSET / SECTOR_SIZE, &mut raw).map_err(|_| Error::Io)?;
+        block::read(&*device, SUPERBLOCK_OFFSET / SECTOR_SIZE, &mut raw)?;
         let superblock = RawSuperBlock::read_from_bytes(&raw).map_err(|_| Error::Invalid)?;
         let geometry = Geometry::validate(&superblock, device_bytes, access)?;
         if access == Access::ReadWrite && !is_clean(&superblock) {
@@ -294,7 +294,7 @@ impl Volume {
         self.start_sync(now_seconds)?;
         match self.access {
             Access::ReadOnly => Ok(()),
-            Access::ReadWrite => block::flush(&**self.buffers.device()).map_err(|_| Error::Io),
+            Access::ReadWrite => Ok(block::flush(&**self.buffers.device())?),
         }
     }
 
