@@ -53,7 +53,7 @@ pub fn run(options: &Options) -> Result<Verdict> {
 }
 
 /// Schedules of each scenario of each variant when everything is tested: enough for every known defect.
-const QUICK: [&str; 4] = ["--schedules", "60000", "--jobs", "2"];
+const QUICK: [&str; 4] = ["--schedules", "40000", "--jobs", "2"];
 
 /// The hunt for the seeded defects; the code without them is explored for so many schedules a scenario.
 const HUNTS: [&str; 3] = ["mutants", "--sound", "10000"];

@@ -191,7 +191,7 @@ fn inline_data_goes_under_a_write_under_shuttle() {
 
 #[test]
 fn a_fault_that_takes_the_inode_lock_deadlocks_under_shuttle() {
-    agree("ext4-inline-mkwrite", "pool", &["mkwrite-inode-lock", "latched"]);
+    agree("ext4-inline-mkwrite", "pool-reclaim", &["mkwrite-inode-lock", "latched"]);
 }
 
 #[test]
