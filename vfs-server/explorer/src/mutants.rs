@@ -89,6 +89,7 @@ pub static HUNTS: &[Hunt] = &[
     cache(Mutant::NoMappingRecheck, "write-against-reclaim"),
     cache(Mutant::WritebackWithStaleSize, "extension-against-writeback"),
     cache(Mutant::AppendPlaceBeforeLock, "two-appends"),
+    cache(Mutant::AnsweredTwice, "two-appends"),
     cache(Mutant::StoresPastEndKept, "store-against-extension"),
     cache(Mutant::FaultWithoutInvalidateLock, "store-against-extension"),
     cache(Mutant::FsyncOvertakesCut, "fsync-against-cut"),

@@ -7,6 +7,7 @@
 use super::stage::Stage;
 use crate::oracle::{self, FileId, Rules};
 use crate::scenario::Failure;
+use guest::kernel::Kernel;
 use guest::{CallResult, Client};
 use syscall::error::ENOENT;
 use syscall::flag::O_RDONLY;
@@ -109,6 +110,11 @@ fn difference(cache: &[u8], disk: &[u8]) -> Option<String> {
 pub(super) fn check(stage: &Stage, rules: &Rules) -> Result<(), Failure> {
     if let Some(words) = stage.machine.dangling() {
         return Err(Failure::new("dangling-translation", words));
+    }
+    // A message without an answer is a client that never ends; the other half is counted.
+    let refused = stage.machine.counters().map_or(0, |counters| counters.refused_answers);
+    if refused > 0 {
+        return Err(Failure::new("answered-twice", format!("{refused} answers were refused: nobody waited for them")));
     }
     stage.log.look(|history| oracle::check(history, rules)).map_err(|violation| {
         Failure::new(violation.kind.name(), violation.to_string())

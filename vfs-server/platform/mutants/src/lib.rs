@@ -89,6 +89,8 @@ mutants! {
     FsyncOvertakesCut = "fsync-overtakes-cut",
     /// A folio is under writeback only after its dirty blocks were taken: a seek between finds a hole.
     WritebackMarkedLate = "writeback-marked-late",
+    /// A worker answers each message twice.
+    AnsweredTwice = "answered-twice",
     /// fsync does not wait for what somebody else has begun to write.
     FsyncSkipsWriteback = "fsync-skips-writeback",
     /// fsync writes the data, and not the metadata by which it is reached.
