@@ -1,6 +1,10 @@
 //! A small server for tests: an inode table and data I/O straight to the disk, over the traits alone.
 
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
+
+mod shapes;
+
+pub use shapes::{SHAPES, on_every_shape};
 
 use std::collections::HashMap;
 use std::io::Write;
