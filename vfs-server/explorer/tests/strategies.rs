@@ -100,21 +100,23 @@ fn sound_toys_are_exhausted() {
     }
 }
 
+/// Toys of which every schedule can be run.
+const TINY: [toys::Toy; 10] = [
+    toys::LOST_UPDATE,
+    toys::LOCKED_UPDATE,
+    toys::ABBA,
+    toys::ABAB,
+    toys::LOST_WAKEUP,
+    toys::WAKEUP,
+    toys::STORE_BUFFER,
+    toys::FLAG_BEFORE_DATA,
+    toys::TWO_PREEMPTIONS,
+    toys::FAULT,
+];
+
 #[test]
 fn sleep_sets_see_what_full_enumeration_sees() {
-    let toys = [
-        toys::LOST_UPDATE,
-        toys::LOCKED_UPDATE,
-        toys::ABBA,
-        toys::ABAB,
-        toys::LOST_WAKEUP,
-        toys::WAKEUP,
-        toys::STORE_BUFFER,
-        toys::FLAG_BEFORE_DATA,
-        toys::TWO_PREEMPTIONS,
-        toys::FAULT,
-    ];
-    for toy in toys {
+    for toy in TINY {
         let (kinds, orders, runs) = exhaust(&toy, &mut Exhaustive::new(Reduction::None, 1));
         let (reduced_kinds, reduced_orders, reduced_runs) =
             exhaust(&toy, &mut Exhaustive::new(Reduction::SleepSets, 1));
@@ -160,19 +162,7 @@ fn sleep_sets_see_what_full_enumeration_sees_of_the_server() {
 
 #[test]
 fn a_bounded_search_sees_every_order_within_its_bound() {
-    let toys = [
-        toys::LOST_UPDATE,
-        toys::LOCKED_UPDATE,
-        toys::ABBA,
-        toys::ABAB,
-        toys::LOST_WAKEUP,
-        toys::WAKEUP,
-        toys::STORE_BUFFER,
-        toys::FLAG_BEFORE_DATA,
-        toys::TWO_PREEMPTIONS,
-        toys::FAULT,
-    ];
-    for toy in toys {
+    for toy in TINY {
         for bound in 0..=3 {
             let within = |trace: &Trace| trace.preemptions() <= bound as usize && trace.faults() <= 1;
             let (kinds, orders, runs) = exhaust_where(&toy, &mut Exhaustive::new(Reduction::None, 1), within);
