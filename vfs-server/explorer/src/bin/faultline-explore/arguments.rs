@@ -52,7 +52,7 @@ pub struct Explore {
     /// End after this many seconds.
     #[arg(long, value_name = "S", value_parser = seconds)]
     pub time: Option<Duration>,
-    /// End after this many schedules.
+    /// End after this many schedules, in each process of --jobs.
     #[arg(long, value_name = "N", value_parser = count)]
     pub schedules: Option<u64>,
     /// Most preemptions of the exhaustive strategies.
